@@ -1,0 +1,152 @@
+"""Deployments: what a performative world remembers between steps, and how it learns which policy is deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from perf_envs.dynamics import Dynamics, Shift
+from perf_envs.problem import PerformativeMDP
+from perf_envs.sampling import StepSampler
+from perf_envs.validation import as_policy, check_choice, check_count, check_number
+
+Deployment = Literal["observed", "declared"]
+Table = NDArray[np.float64]
+
+#: Weight of the previous estimate, in observations per state, when the deployed policy is re-estimated from counts.
+_PRIOR_OBSERVATIONS = 1.0
+
+
+class World:
+    """The part of a performative environment that remembers: the dynamics in force, the round, the estimated policy.
+
+    Args:
+        problem: the performative Markov decision process.
+        deployment: ``"observed"`` re-estimates the policy from the last ``round_length`` actions and answers by itself;
+            ``"declared"`` moves only when :meth:`deploy` is called.
+        round_length: steps in an observed round.
+        adaptation_rate: share ``w`` in (0, 1] of the world that answers a deployment at once; the rest stays as it was.
+
+    Attributes:
+        dynamics: the dynamics in force.
+        sampler: the same, ready to be drawn from.
+        round: number of deployments so far.
+        policy: the policy the world believes is deployed, ``[S, A]``.
+    """
+
+    def __init__(
+        self,
+        problem: PerformativeMDP,
+        deployment: Deployment = "observed",
+        round_length: int = 1000,
+        adaptation_rate: float = 1.0,
+    ) -> None:
+        self.problem = problem
+        self.set_deployment(deployment)
+        self.round_length = check_count("round_length", round_length)
+        self.adaptation_rate = check_number("adaptation_rate", adaptation_rate, above=0.0, at_most=1.0)
+        self._unshifted = problem.unshifted().detach()
+        self.restart()
+
+    def set_deployment(self, mode: Deployment) -> None:
+        """Choose whether the world watches the actions or waits to be told."""
+        check_choice("deployment", mode, ("observed", "declared"))
+        self.deployment: Deployment = mode
+
+    def restart(self) -> None:
+        """Go back to round 0: the unshifted world, nothing observed."""
+        shape = (self.problem.n_states, self.problem.n_actions)
+        self.round = 0
+        self.policy: Table = np.full(shape, 1.0 / shape[1])
+        self._counts: Table = np.zeros(shape)
+        self._steps_observed = 0
+        self._news: Shift | None = None
+        self._set_dynamics(self._unshifted)
+
+    def deploy(self, policy: object) -> Shift:
+        """Hand a policy table ``[S, A]`` to the world and start the next round; return how far the world moved."""
+        table = as_policy(policy, self.problem.n_states, self.problem.n_actions, "policy").detach()
+        with torch.no_grad():
+            answer = self.problem.response(table).detach()
+        moved = answer if self.adaptation_rate == 1.0 else self.dynamics.mix(answer, self.adaptation_rate)
+        shift = moved.shift_from(self.dynamics)
+        # Everything that can fail is done: from here on the world is in the new round.
+        self._set_dynamics(moved)
+        self.policy = table.numpy().copy()
+        self._counts[:] = 0.0
+        self._steps_observed = 0
+        self.round += 1
+        self._news = shift
+        return shift
+
+    def observe(self, state: int, action: int) -> None:
+        """Take note of one step; in observed mode the last step of a round makes the world answer."""
+        if self.deployment == "observed":
+            self._counts[state, action] += 1.0
+            self._end_round_if_due(1)
+
+    def observe_many(self, states: NDArray[np.int64], actions: NDArray[np.int64]) -> None:
+        """Take note of steps made side by side, as ``[n]`` arrays."""
+        if self.deployment == "observed":
+            n_states, n_actions = self._counts.shape
+            seen = np.bincount(states * n_actions + actions, minlength=n_states * n_actions)
+            self._counts += seen.reshape(n_states, n_actions)
+            self._end_round_if_due(len(states))
+
+    def estimate(self) -> Table:
+        """Return the policy estimated from the actions seen in this round, smoothed towards the one believed so far."""
+        visits: Table = self._counts.sum(-1, keepdims=True)
+        smoothed: Table = (self._counts + _PRIOR_OBSERVATIONS * self.policy) / (visits + _PRIOR_OBSERVATIONS)
+        return smoothed
+
+    def take_news(self) -> Shift | None:
+        """Return the shift of the round that has just begun, once; ``None`` after that."""
+        news, self._news = self._news, None
+        return news
+
+    def _end_round_if_due(self, n_steps: int) -> None:
+        self._steps_observed += n_steps
+        if self._steps_observed >= self.round_length:
+            self.deploy(self.estimate())
+
+    def _set_dynamics(self, dynamics: Dynamics) -> None:
+        self.dynamics = dynamics
+        self.sampler = StepSampler(dynamics)
+
+
+def policy_table(policy: Any, observations: NDArray[Any], n_actions: int) -> Table:
+    """Return the table ``[S, A]`` of a policy in any of the forms users have it in.
+
+    Args:
+        policy: an array or tensor ``[S, A]``; a Stable-Baselines3 model or policy, asked for its action probabilities
+            (or, for value-based ones, its greedy action); or a callable ``observation -> probabilities [A]``.
+        observations: the observation of every state, ``[S, ...]``.
+        n_actions: number of actions ``A``.
+
+    Raises:
+        ValueError: ``policy`` is none of these, or what it returns is not a policy table.
+    """
+    network = getattr(policy, "policy", policy)
+    if hasattr(network, "get_distribution"):
+        table = _network_probabilities(network, observations)
+    elif hasattr(policy, "predict"):
+        actions, _ = policy.predict(observations, deterministic=True)
+        table = np.eye(n_actions)[np.asarray(actions)]
+    elif isinstance(policy, Callable) and not isinstance(policy, torch.Tensor):  # type: ignore[arg-type]
+        table = np.stack([np.asarray(policy(observation), dtype=np.float64) for observation in observations])
+    else:
+        table = policy
+    return as_policy(table, len(observations), n_actions, "policy").detach().cpu().numpy()
+
+
+def _network_probabilities(network: Any, observations: NDArray[Any]) -> Any:
+    with torch.no_grad():
+        inputs, _ = network.obs_to_tensor(observations)
+        distribution = network.get_distribution(inputs).distribution
+    if not hasattr(distribution, "probs"):
+        raise ValueError(f"policy must choose among discrete actions, got a policy with {type(distribution).__name__}")
+    return distribution.probs.cpu()

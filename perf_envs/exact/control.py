@@ -1,0 +1,65 @@
+"""Optimal control of fixed dynamics, and how far a policy is from stability and from optimality."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from perf_envs.dynamics import Dynamics
+from perf_envs.exact.optima import best_known
+from perf_envs.exact.values import evaluate, performative_value
+from perf_envs.problem import PerformativeMDP
+
+_MAX_IMPROVEMENTS = 10_000
+
+
+def optimal_policy(dynamics: Dynamics, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return a deterministic optimal policy ``[S, A]`` of fixed dynamics and its values ``[S]``, by policy iteration.
+
+    Args:
+        dynamics: the world as it stands; gradients are ignored.
+        start: a policy to start from; its greedy improvement is the first iterate.
+    """
+    dynamics = dynamics.detach()
+    shape = (dynamics.n_states, dynamics.n_actions)
+    pi = (
+        torch.full(shape, 1.0 / shape[1], dtype=torch.float64)
+        if start is None
+        else dynamics.check_policy(start, "start")
+    )
+    for _ in range(_MAX_IMPROVEMENTS):
+        evaluation = evaluate(dynamics, pi.detach())
+        q = evaluation.action_values()
+        # Keep the incumbent where nothing is better by more than rounding, so that the iteration must stop.
+        tolerance = 1e-12 * (1.0 + float(q.abs().max()))
+        stays = q.max(-1).values <= (pi * q).sum(-1) + tolerance
+        greedy = torch.nn.functional.one_hot(q.argmax(-1), shape[1]).to(torch.float64)
+        if bool(stays.all()):
+            return torch.where((pi.max(-1).values == 1.0)[:, None], pi, greedy), evaluation.state_values
+        pi = torch.where(stays[:, None], pi, greedy)
+    raise RuntimeError(f"policy iteration did not settle in {_MAX_IMPROVEMENTS} improvements")
+
+
+def stability_gap(problem: PerformativeMDP, pi: object) -> float:
+    """Return ``max_q V(q; pi) - V(pi; pi)``: what could be gained if the world stood still. 0 if and only if stable."""
+    dynamics = problem.response(pi).detach()
+    policy = dynamics.check_policy(pi).detach()
+    _, best = optimal_policy(dynamics, start=policy)
+    gap = problem.rho @ (best - evaluate(dynamics, policy).state_values)
+    return max(float(gap), 0.0)
+
+
+def optimality_gap(problem: PerformativeMDP, pi: object, best_value: float | None = None) -> float:
+    """Return ``J(best known) - J(pi)``; negative if ``pi`` beats the best known policy.
+
+    Args:
+        problem: the world.
+        pi: policy table ``[S, A]``.
+        best_value: the best known ``J``; by default the one shipped for this world (:func:`best_known`).
+
+    Raises:
+        ValueError: no optimum is shipped for this world and none was given.
+    """
+    with torch.no_grad():
+        value = float(performative_value(problem, pi))
+    return (best_known(problem).value if best_value is None else best_value) - value

@@ -1,0 +1,96 @@
+"""Linear systems of a Markov chain, differentiable, with one factorisation for forward, transposed and adjoint solves.
+
+values:     x = (I - gamma P)^-1 b          occupancy:  x = (I - gamma P^T)^-1 b
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import lu_factor, lu_solve
+from scipy.sparse.linalg import splu
+from torch import Tensor
+
+Floats = NDArray[np.float64]
+
+
+class _Factors(Protocol):
+    def solve(self, rhs: Floats, transposed: bool) -> Floats: ...
+
+
+class _SparseFactors:
+    """Sparse LU of ``I - gamma P`` for successor-list chains."""
+
+    def __init__(self, successors: NDArray[np.int64], probs: Floats, gamma: float) -> None:
+        n_states, width = probs.shape
+        rows = np.repeat(np.arange(n_states), width)
+        chain = sp.csc_array((probs.ravel(), (rows, successors.ravel())), shape=(n_states, n_states))
+        self._lu = splu(sp.csc_array(sp.eye_array(n_states, format="csc") - gamma * chain))
+
+    def solve(self, rhs: Floats, transposed: bool) -> Floats:
+        return np.asarray(self._lu.solve(rhs, "T" if transposed else "N"))
+
+
+class _DenseFactors:
+    """LAPACK LU of ``I - gamma P`` for dense chains (``K = S``)."""
+
+    def __init__(self, probs: Floats, gamma: float) -> None:
+        self._lu = lu_factor(np.eye(len(probs)) - gamma * probs)
+
+    def solve(self, rhs: Floats, transposed: bool) -> Floats:
+        return np.asarray(lu_solve(self._lu, rhs, trans=int(transposed)))
+
+
+class ChainSolver:
+    """Solves systems in ``I - gamma P`` of one Markov chain.
+
+    Args:
+        successors: int64 ``[S, M]``, repeats allowed; ``None`` when ``probs`` is a dense ``[S, S]`` matrix.
+        probs: float64 ``[S, M]``, may carry gradients.
+        gamma: discount in (0, 1).
+    """
+
+    def __init__(self, successors: Tensor | None, probs: Tensor, gamma: float) -> None:
+        self.successors, self.probs, self.gamma = successors, probs, gamma
+        values = probs.detach().numpy()
+        self._factors: _Factors = (
+            _DenseFactors(values, gamma) if successors is None else _SparseFactors(successors.numpy(), values, gamma)
+        )
+
+    def values(self, rewards: Tensor) -> Tensor:
+        """Return ``(I - gamma P)^-1 rewards`` as ``[S]``, differentiable in the chain and the rewards."""
+        return _Solve.apply(self.probs, rewards, self, False)  # type: ignore[no-untyped-call]
+
+    def visits(self, start: Tensor) -> Tensor:
+        """Return ``(I - gamma P^T)^-1 start`` as ``[S]``: expected discounted visits, differentiable likewise."""
+        return _Solve.apply(self.probs, start, self, True)  # type: ignore[no-untyped-call]
+
+    def _apply(self, rhs: Tensor, transposed: bool) -> Tensor:
+        return torch.from_numpy(self._factors.solve(rhs.detach().numpy(), transposed))
+
+
+class _Solve(torch.autograd.Function):
+    """``x = A^-1 b`` or ``A^-T b`` with ``A = I - gamma P``; the backward pass is the adjoint solve."""
+
+    @staticmethod
+    def forward(ctx: Any, probs: Tensor, rhs: Tensor, solver: ChainSolver, transposed: bool) -> Tensor:
+        solution = solver._apply(rhs, transposed)
+        ctx.solver, ctx.transposed = solver, transposed
+        ctx.save_for_backward(solution)
+        return solution
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:  # type: ignore[override]
+        solver: ChainSolver = ctx.solver
+        (solution,) = ctx.saved_tensors
+        adjoint = solver._apply(grad, not ctx.transposed)
+        if not ctx.needs_input_grad[0]:
+            return None, adjoint, None, None
+        # dL/dP[s, s'] = gamma * (weight of row s) * (weight of column s'); which is which depends on the transpose.
+        row, column = (solution, adjoint) if ctx.transposed else (adjoint, solution)
+        reached = column if solver.successors is None else column[solver.successors]
+        return solver.gamma * row[:, None] * reached, adjoint, None, None

@@ -1,0 +1,93 @@
+"""The best policies known for the registered worlds, shipped as data with the command that made them."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from perf_envs.exact.values import performative_value
+from perf_envs.problem import PerformativeMDP
+
+DATA = Path(__file__).parent.parent / "data" / "optima"
+#: Two worlds are taken for the same if their performative values agree this well on every probe policy.
+_SAME_WORLD = 1e-9
+_N_PROBES = 3
+
+_known: weakref.WeakKeyDictionary[PerformativeMDP, BestKnown] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class BestKnown:
+    """The best policy known for a world.
+
+    Attributes:
+        policy: ``[S, A]``.
+        value: its performative value ``J``.
+        command: what computed it.
+    """
+
+    policy: Tensor
+    value: float
+    command: str
+
+
+def best_known(problem: PerformativeMDP) -> BestKnown:
+    """Return the best known policy of a registered world with default arguments.
+
+    A world is recognised by its behaviour: its performative values on fixed probe policies.
+
+    Raises:
+        ValueError: no optimum is shipped for this world (``agents.planning.pepg(problem)`` computes one).
+    """
+    if problem not in _known:
+        signature = world_signature(problem)
+        for shipped_signature, best in _shipped():
+            if np.shape(shipped_signature) == np.shape(signature) and np.allclose(
+                shipped_signature, signature, rtol=0.0, atol=_SAME_WORLD
+            ):
+                _known[problem] = best
+                break
+        else:
+            raise ValueError(
+                "no best known policy is shipped for this world: compute one with agents.planning.pepg(problem) and pass "
+                "its value as best_value"
+            )
+    return _known[problem]
+
+
+def world_signature(problem: PerformativeMDP) -> NDArray[np.float64]:
+    """Return what a world is recognised by: its size, and ``J`` of a few fixed policies."""
+    shape = (problem.n_states, problem.n_actions)
+    rng = np.random.default_rng(0)
+    probes = [rng.dirichlet(np.ones(shape[1]), size=shape[0]) for _ in range(_N_PROBES)]
+    with torch.no_grad():
+        return np.array([*shape, *(float(performative_value(problem, probe)) for probe in probes)])
+
+
+def save_best_known(name: str, problem: PerformativeMDP, policy: Tensor, command: str) -> Path:
+    """Write the best known policy of a world into the package's data and return the file."""
+    DATA.mkdir(parents=True, exist_ok=True)
+    path = DATA / f"{name}.npz"
+    with torch.no_grad():
+        value = float(performative_value(problem, policy))
+    np.savez(path, policy=policy.numpy(), value=value, signature=world_signature(problem), command=command)
+    _shipped.cache_clear()
+    _known.clear()
+    return path
+
+
+@cache
+def _shipped() -> list[tuple[NDArray[np.float64], BestKnown]]:
+    entries = []
+    for path in sorted(DATA.glob("*.npz")):
+        with np.load(path) as data:
+            best = BestKnown(torch.from_numpy(data["policy"]), float(data["value"]), str(data["command"]))
+            entries.append((data["signature"], best))
+    return entries

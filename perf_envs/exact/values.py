@@ -1,0 +1,127 @@
+"""Values, advantages and occupancies of a policy, exact and differentiable.
+
+    V(s)   = sum_a pi(a|s) Q(s, a) + lambda H(pi(.|s))          (entropy only at non-absorbing states)
+    Q(s,a) = r(s, a) + gamma sum_s' P(s'|s, a) V(s')
+    A(s,a) = Q(s, a) - lambda log pi(a|s) - V(s),               sum_a pi(a|s) A(s, a) = 0
+    d(s)   = (1 - gamma) sum_t gamma^t Pr(s_t = s),             sum_s d(s) = 1
+    J(pi)  = rho . V(pi; pi)
+
+Every function takes a :class:`PerformativeMDP` (the world answers ``pi``) or :class:`Dynamics` (the world stands still;
+its ``gamma`` and ``rho`` are used), and a policy table ``[S, A]``. All results are float64 tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from perf_envs.dynamics import Dynamics
+from perf_envs.exact.linear import ChainSolver
+from perf_envs.problem import PerformativeMDP
+
+Model = PerformativeMDP | Dynamics
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A policy in given dynamics: one factorisation, everything else derived from it.
+
+    Attributes:
+        dynamics: the dynamics the policy runs in.
+        pi: policy table ``[S, A]``.
+        gamma: discount.
+        entropy_coef: weight ``lambda`` of the entropy in the reward.
+        solver: the factorised chain of ``pi``.
+        state_values: ``V [S]``.
+    """
+
+    dynamics: Dynamics
+    pi: Tensor
+    gamma: float
+    entropy_coef: float
+    solver: ChainSolver
+    state_values: Tensor
+
+    def action_values(self) -> Tensor:
+        """Return ``Q [S, A]``."""
+        return self.dynamics.rewards + self.gamma * self.dynamics.expected_next(self.state_values)
+
+    def advantages(self) -> Tensor:
+        """Return ``A [S, A]``, the soft advantage when ``entropy_coef`` is not zero."""
+        raw = self.action_values() - self.state_values[:, None]
+        if self.entropy_coef == 0.0:
+            return raw
+        soft = self.entropy_coef * _log(self.pi) * (~self.dynamics.absorbing)[:, None]
+        return raw - soft
+
+    def occupancy(self, rho: Tensor) -> Tensor:
+        """Return the normalised discounted state distribution ``d [S]`` from the start distribution ``rho``."""
+        return (1.0 - self.gamma) * self.solver.visits(rho)
+
+
+def evaluate(dynamics: Dynamics, pi: Tensor, entropy_coef: float = 0.0, gamma: float | None = None) -> Evaluation:
+    """Evaluate ``pi`` in ``dynamics``; ``gamma`` defaults to the dynamics' own."""
+    gamma = _discount(dynamics, gamma)
+    successors, probs = dynamics.policy_chain(pi)
+    solver = ChainSolver(None if dynamics.is_dense else successors, probs, gamma)
+    rewards = (pi * dynamics.rewards).sum(-1)
+    if entropy_coef != 0.0:
+        rewards = rewards + entropy_coef * entropy(pi) * ~dynamics.absorbing
+    return Evaluation(dynamics, pi, gamma, entropy_coef, solver, solver.values(rewards))
+
+
+def entropy(pi: Tensor) -> Tensor:
+    """Return ``H(pi(.|s))`` in nats as ``[S]``; ``0 log 0 = 0``."""
+    return -(pi * _log(pi)).sum(-1)
+
+
+def state_values(model: Model, pi: object, entropy_coef: float = 0.0) -> Tensor:
+    """Return ``V [S]`` of ``pi``, in the world's answer to it (problem) or in fixed dynamics."""
+    return _evaluate_model(model, pi, entropy_coef).state_values
+
+
+def action_values(model: Model, pi: object, entropy_coef: float = 0.0) -> Tensor:
+    """Return ``Q [S, A]`` of ``pi``."""
+    return _evaluate_model(model, pi, entropy_coef).action_values()
+
+
+def advantages(model: Model, pi: object, entropy_coef: float = 0.0) -> Tensor:
+    """Return ``A [S, A]`` of ``pi``."""
+    return _evaluate_model(model, pi, entropy_coef).advantages()
+
+
+def occupancy(model: Model, pi: object) -> Tensor:
+    """Return the normalised discounted state distribution ``d [S]`` of ``pi``; absorbing states count, it sums to 1."""
+    if model.rho is None:
+        raise ValueError("occupancy needs a start distribution: these dynamics carry no rho")
+    return _evaluate_model(model, pi, 0.0).occupancy(model.rho)
+
+
+def performative_value(problem: PerformativeMDP, pi: object, entropy_coef: float = 0.0) -> Tensor:
+    """Return ``J(pi) = rho . V(pi; pi)``, a scalar differentiable in ``pi``, through the world's answer too."""
+    return decoupled_value(problem, pi, pi, entropy_coef)
+
+
+def decoupled_value(problem: PerformativeMDP, pi: object, deployed: object, entropy_coef: float = 0.0) -> Tensor:
+    """Return ``rho . V(pi; deployed)``: the value of running ``pi`` in the world that answers ``deployed``."""
+    dynamics = problem.response(deployed)
+    return problem.rho @ evaluate(dynamics, dynamics.check_policy(pi), entropy_coef).state_values
+
+
+def _evaluate_model(model: Model, pi: object, entropy_coef: float) -> Evaluation:
+    dynamics = model.response(pi) if isinstance(model, PerformativeMDP) else model
+    return evaluate(dynamics, dynamics.check_policy(pi), entropy_coef)
+
+
+def _discount(dynamics: Dynamics, gamma: float | None) -> float:
+    gamma = dynamics.gamma if gamma is None else gamma
+    if gamma is None:
+        raise ValueError("these dynamics carry no gamma: take them from a problem or set Dynamics(gamma=...)")
+    return gamma
+
+
+def _log(pi: Tensor) -> Tensor:
+    """Return ``log pi`` with 0 where ``pi`` is 0, so that ``pi log pi`` and its gradient stay finite there."""
+    return torch.log(torch.where(pi > 0.0, pi, torch.ones_like(pi)))

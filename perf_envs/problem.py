@@ -1,0 +1,82 @@
+"""Performative Markov decision processes: the mathematical object behind every world. No state, no randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from perf_envs.dynamics import Dynamics
+from perf_envs.validation import as_policy, check_distributions, check_number
+
+
+class ResponseMap:
+    """How a world answers a deployed policy: a differentiable map ``pi -> Dynamics``.
+
+    Subclasses implement :meth:`respond`, and :meth:`unshifted` where the world before the first deployment is not the
+    answer to the uniform policy.
+    """
+
+    n_states: int
+    n_actions: int
+
+    def __call__(self, pi: object) -> Dynamics:
+        """Check the policy ``[S, A]`` and return the world's answer to it."""
+        return self.respond(as_policy(pi, self.n_states, self.n_actions))
+
+    def respond(self, pi: Tensor) -> Dynamics:
+        """Return the answer to a valid float64 policy table ``[S, A]``."""
+        raise NotImplementedError
+
+    def unshifted(self) -> Dynamics:
+        """Return the world before anything was deployed."""
+        return self.respond(torch.full((self.n_states, self.n_actions), 1.0 / self.n_actions, dtype=torch.float64))
+
+
+class PerformativeMDP:
+    """A performative Markov decision process: a response map, a start distribution and a discount.
+
+    Args:
+        response: a :class:`ResponseMap`, or any callable ``pi -> Dynamics`` (its unshifted world is its answer to the
+            uniform policy).
+        rho: start distribution ``[S]``.
+        gamma: discount in (0, 1).
+
+    Raises:
+        ValueError: ``rho`` is not a distribution over the states, or ``gamma`` is outside (0, 1).
+    """
+
+    def __init__(self, response: Callable[[Tensor], Dynamics], rho: object, gamma: float) -> None:
+        self.gamma = check_number("gamma", gamma, above=0.0, below=1.0)
+        self.rho = torch.as_tensor(rho, dtype=torch.float64)
+        if self.rho.dim() != 1:
+            raise ValueError(f"rho must have shape [S], got {tuple(self.rho.shape)}")
+        check_distributions("rho", self.rho, "state")
+        self.response_map = response
+
+    @property
+    def n_states(self) -> int:
+        """Number of states ``S``."""
+        return len(self.rho)
+
+    @property
+    def n_actions(self) -> int:
+        """Number of actions ``A``."""
+        if isinstance(self.response_map, ResponseMap):
+            return self.response_map.n_actions
+        return int(self.unshifted().n_actions)
+
+    def response(self, pi: object) -> Dynamics:
+        """Return the world's answer to ``pi [S, A]``: dynamics that carry the gradient with respect to ``pi``."""
+        return self._complete(self.response_map(pi))  # type: ignore[arg-type]
+
+    def unshifted(self) -> Dynamics:
+        """Return the world of round 0, before any deployment."""
+        return self._complete(self.response_map.unshifted())  # type: ignore[attr-defined]
+
+    def _complete(self, dynamics: Dynamics) -> Dynamics:
+        if dynamics.n_states != self.n_states:
+            raise ValueError(f"the response has {dynamics.n_states} states but rho has {self.n_states}")
+        return replace(dynamics, gamma=self.gamma, rho=self.rho)

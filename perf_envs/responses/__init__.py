@@ -1,0 +1,7 @@
+"""Response maps: how each world answers a deployed policy. One file per map."""
+
+from perf_envs.responses.customers import CustomerResponse
+from perf_envs.responses.followers import FollowerResponse
+from perf_envs.responses.softmax import SoftmaxResponse
+
+__all__ = ["CustomerResponse", "FollowerResponse", "SoftmaxResponse"]

@@ -1,0 +1,213 @@
+"""Followers who may override the agent's moves (Mandal, Triantafyllou and Radanovic, ICML 2023).
+
+Follower ``i`` sees its own perturbed grid with landing rewards ``R_i[s, m]``, moves ``m`` in {left, right, up, down},
+and solves, for the deployed policy ``pi`` and intervention cost ``c``,
+
+    Q_i(s, m)    = R_i(s, m) + gamma V_i(n(s, m)) - c            intervene with move m
+    Q_i(s, stay) = sum_m pi(m|s) (R_i(s, m) + gamma V_i(n(s, m)))   let the agent move
+    V_i          = max_b Q_i(., b)
+
+Together they answer with ``sigma = softmax(beta * mean_i Q_i)`` over the five interventions, and the agent's move is
+replaced with probability ``sigma(m|s)`` by ``m``.
+
+The best responses are found by policy iteration over all followers at once: one sparse block-diagonal factorisation per
+improvement, the last of which also serves the gradient (implicit-function theorem).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from scipy.sparse.linalg import splu
+from torch import Tensor
+
+from perf_envs.dynamics import Dynamics
+from perf_envs.problem import ResponseMap
+from perf_envs.validation import check_number
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+N_MOVES = 4
+#: Index of the fifth intervention: let the agent's own move stand.
+NO_INTERVENTION = 4
+#: Sweeps of value iteration before the first policy improvement; fewer cost an extra factorisation, more are wasted.
+_WARM_UP_SWEEPS = 8
+_MAX_IMPROVEMENTS = 1000
+#: An intervention must be better by more than rounding to replace another: otherwise ties could cycle.
+_TIE = 1e-13
+
+
+class FollowerResponse(ResponseMap):
+    """The answer of ``F`` followers to the deployed policy of the agent on a grid.
+
+    Args:
+        next_state: ``[S, 4]`` cell reached by each move; a goal leads to itself.
+        landing_reward: ``[S]`` what the agent is paid for landing on a cell.
+        follower_landing_reward: ``[F, S]`` the same as each follower sees it.
+        goals: bool ``[S]`` absorbing cells.
+        beta: inverse temperature of the followers' joint choice, > 0.
+        gamma: the followers' discount, in (0, 1).
+        intervention_cost: what an intervention costs the follower, >= 0.
+    """
+
+    n_actions = N_MOVES
+
+    def __init__(
+        self,
+        next_state: Ints,
+        landing_reward: Floats,
+        follower_landing_reward: Floats,
+        goals: NDArray[np.bool_],
+        *,
+        beta: float,
+        gamma: float,
+        intervention_cost: float,
+    ) -> None:
+        self.beta = check_number("beta", beta, above=0.0)
+        self.gamma = check_number("gamma", gamma, above=0.0, below=1.0)
+        self.intervention_cost = check_number("intervention_cost", intervention_cost, at_least=0.0)
+        self.n_states = len(next_state)
+        self.next_state, self.goals = next_state, goals
+        self._live = ~goals
+        # [4, S, F], followers last: every operation below runs along contiguous memory.
+        rewards = follower_landing_reward.T[next_state.T]
+        self._rewards: Floats = np.ascontiguousarray(np.where(goals[None, :, None], 0.0, rewards))
+        moves = torch.from_numpy(next_state)
+        # Outcome k < 4: a follower moves the agent by k; outcome 4: the agent's own move stands.
+        self._successors = torch.cat(
+            [moves[:, None, :].expand(-1, N_MOVES, -1), moves[:, :, None]], dim=-1
+        ).contiguous()
+        paid = torch.from_numpy(np.where(goals[:, None], 0.0, landing_reward[next_state]))
+        self._outcome_rewards = torch.cat(
+            [paid[:, None, :].expand(-1, N_MOVES, -1), paid[:, :, None]], dim=-1
+        ).contiguous()
+        self._absorbing = torch.from_numpy(goals)
+        self._own_move = torch.eye(N_MOVES + 1, dtype=torch.float64)[NO_INTERVENTION]
+
+    def respond(self, pi: Tensor) -> Dynamics:
+        """Return the dynamics in which the followers answer ``pi``."""
+        return self.intervene(torch.softmax(self.beta * self.mean_best_response(pi), dim=-1))
+
+    def unshifted(self) -> Dynamics:
+        """Return the world in which nobody intervenes."""
+        return self.intervene(self._own_move.expand(self.n_states, -1))
+
+    def intervene(self, interventions: Tensor) -> Dynamics:
+        """Return the dynamics under given intervention probabilities ``[S, 5]`` (the last: no intervention)."""
+        return Dynamics.from_outcomes(
+            self._successors,
+            interventions[:, None, :].expand(-1, N_MOVES, -1),
+            self._outcome_rewards,
+            absorbing=self._absorbing,
+            answer={"interventions": interventions},
+        )
+
+    def mean_best_response(self, pi: Tensor) -> Tensor:
+        """Return the followers' average optimal action values ``[S, 5]`` against ``pi``, differentiable in ``pi``."""
+        return _MeanBestResponse.apply(pi, self)  # type: ignore[no-untyped-call]
+
+    # -- best responses of all followers at once ------------------------------------------------------------------
+
+    def _move_values(self, values: Floats) -> Floats:
+        """Return ``R_i(s, m) + gamma V_i(n(s, m))`` as ``[4, S, F]`` from ``V [S, F]``."""
+        result = values[self.next_state.T]
+        result *= self.gamma
+        result += self._rewards
+        return result
+
+    def _best_response(self, pi: Floats) -> _BestResponse:
+        """Solve every follower's decision problem by policy iteration."""
+        weights = np.ascontiguousarray(pi.T)[:, :, None]
+        move_values = self._move_values(np.zeros(self._rewards.shape[1:]))
+        for _ in range(_WARM_UP_SWEEPS):
+            best = np.maximum(move_values.max(0) - self.intervention_cost, (weights * move_values).sum(0))
+            move_values = self._move_values(best * self._live[:, None])
+        nobody = np.full(move_values.shape[1:], NO_INTERVENTION)
+        choice = self._improve(weights, move_values, nobody)
+        for _ in range(_MAX_IMPROVEMENTS):
+            values, factors = self._evaluate(weights, choice)
+            move_values = self._move_values(values)
+            improved = self._improve(weights, move_values, choice)
+            if np.array_equal(improved, choice):
+                own = (weights * move_values).sum(0)
+                return _BestResponse(move_values, own, choice == NO_INTERVENTION, factors)
+            choice = improved
+        raise RuntimeError(f"the followers' best responses did not settle in {_MAX_IMPROVEMENTS} improvements")
+
+    def _improve(self, weights: Floats, move_values: Floats, choice: Ints) -> Ints:
+        """Return the greedy interventions ``[S, F]``, keeping ``choice`` where nothing is better by more than rounding."""
+        own = (weights * move_values).sum(0)
+        move = move_values.argmax(0)
+        forced = np.take_along_axis(move_values, move[None], 0)[0]
+        chosen = np.take_along_axis(move_values, np.minimum(choice, N_MOVES - 1)[None], 0)[0]
+        current = np.where(choice == NO_INTERVENTION, own, chosen - self.intervention_cost)
+        greedy = np.where(forced - self.intervention_cost > own, move, NO_INTERVENTION)
+        better = np.maximum(forced - self.intervention_cost, own) > current + _TIE
+        return np.where(better, greedy, choice)
+
+    def _evaluate(self, weights: Floats, choice: Ints) -> tuple[Floats, Any]:
+        """Return each follower's values ``[S, F]`` under its ``choice [S, F]``, and the factorisation used."""
+        n_states, n_followers = choice.shape
+        lets_go = choice == NO_INTERVENTION
+        chain = np.where(lets_go, weights, choice == np.arange(N_MOVES)[:, None, None])
+        chain[:, self.goals] = 0.0
+        rewards = (chain * self._rewards).sum(0) - self.intervention_cost * (~lets_go & self._live[:, None])
+        offset = n_states * np.arange(n_followers)
+        rows = np.broadcast_to(np.arange(n_states)[:, None] + offset, chain.shape)
+        columns = self.next_state.T[:, :, None] + offset
+        used = chain != 0.0
+        size = n_states * n_followers
+        moves = sp.csc_array((chain[used], (rows[used], columns[used])), shape=(size, size))
+        factors = splu(sp.csc_array(sp.eye_array(size, format="csc") - self.gamma * moves))
+        return factors.solve(rewards.T.ravel()).reshape(n_followers, n_states).T, factors
+
+
+class _BestResponse(NamedTuple):
+    """Every follower's solved decision problem."""
+
+    move_values: Floats
+    """``R_i(s, m) + gamma V_i(n(s, m))``, ``[4, S, F]``."""
+    own_move_value: Floats
+    """``Q_i(s, stay)``, ``[S, F]``."""
+    lets_go: NDArray[np.bool_]
+    """Whether the follower lets the agent move, ``[S, F]``."""
+    factors: Any
+    """Factorisation of ``I - gamma P_i`` under the best responses, one block per follower."""
+
+
+class _MeanBestResponse(torch.autograd.Function):
+    """Average optimal action values of the followers, with the gradient by the implicit-function theorem.
+
+    At the optimum the chosen actions do not change to first order, so ``V_i`` solves a linear system in which ``pi``
+    stands wherever follower ``i`` lets the agent move; its adjoint reuses the forward factorisation.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, pi: Tensor, response: FollowerResponse) -> Tensor:
+        solution = response._best_response(pi.detach().numpy())
+        ctx.response, ctx.solution = response, solution
+        ctx.save_for_backward(pi)
+        forced = solution.move_values.mean(-1) - response.intervention_cost
+        mean_q = np.concatenate([forced, solution.own_move_value.mean(-1)[None]]).T
+        mean_q[response.goals] = 0.0
+        return torch.from_numpy(np.ascontiguousarray(mean_q))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        response: FollowerResponse = ctx.response
+        move_values, _, lets_go, factors = ctx.solution
+        (pi,) = ctx.saved_tensors
+        n_states, n_followers = lets_go.shape
+        cotangent = grad.numpy() * response._live[:, None] / n_followers
+        # How much each V_i(s') matters to the mean: through the forced moves and through the agent's own.
+        moves = response.gamma * (cotangent[:, :N_MOVES] + cotangent[:, NO_INTERVENTION, None] * pi.detach().numpy())
+        on_values = np.bincount(response.next_state.ravel(), weights=moves.ravel(), minlength=n_states)
+        on_values[response.goals] = 0.0
+        adjoint = factors.solve(np.tile(on_values, n_followers), "T").reshape(n_followers, n_states).T
+        weight = cotangent[:, NO_INTERVENTION, None] + adjoint * (lets_go & response._live[:, None])
+        return torch.from_numpy(np.einsum("msf,sf->sm", move_values, weight)), None

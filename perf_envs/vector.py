@@ -1,0 +1,160 @@
+"""Native vector environments: many agents in *one* performative world, stepped by array code on the shared kernel.
+
+All sub-environments run in the same world, so the policy is observed from their pooled actions and a deployment is
+answered once, not once per copy.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from perf_envs.deployment import World
+from perf_envs.performative_env import PerformativeEnv
+from perf_envs.validation import check_count
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
+    """Vector form of a tabular performative world.
+
+    Args:
+        num_envs: number of agents ``n`` stepped side by side.
+        max_episode_steps: steps after which an episode is truncated; ``None`` for never.
+        autoreset_mode: what happens to a finished sub-environment (``gymnasium.vector.AutoresetMode``, or its value):
+            ``NEXT_STEP`` resets it on the step after, ``SAME_STEP`` at once (the last observation is in
+            ``info["final_obs"]``), ``DISABLED`` leaves it to ``reset(options={"reset_mask": ...})``.
+        render_mode: must be ``None``; render the scalar environment instead.
+        **kwargs: arguments of the scalar environment.
+
+    Raises:
+        ValueError: an argument is out of range, or a finished sub-environment is stepped in ``DISABLED`` mode.
+    """
+
+    world_class: ClassVar[type[PerformativeEnv]]
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.num_envs = check_count("num_envs", num_envs)
+        self.max_episode_steps = (
+            None if max_episode_steps is None else check_count("max_episode_steps", max_episode_steps)
+        )
+        if render_mode is not None:
+            raise ValueError(f"render_mode must be None for a native vector environment, got {render_mode!r}")
+        try:
+            self._autoreset = AutoresetMode(autoreset_mode)
+        except ValueError:
+            names = [mode.value for mode in AutoresetMode]
+            raise ValueError(f"autoreset_mode must be one of {names}, got {autoreset_mode!r}") from None
+        self.metadata = {**self.metadata, "autoreset_mode": self._autoreset}
+        #: The scalar environment this is the vector form of: its world is shared by all sub-environments.
+        self.single = self.world_class(**kwargs)
+        self.world: World = self.single.world
+        self.problem = self.single.problem
+        self.single_observation_space = self.single.observation_space
+        self.single_action_space = self.single.action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.render_mode = None
+        self._states: Ints = np.zeros(self.num_envs, dtype=np.int64)
+        self._steps: Ints = np.zeros(self.num_envs, dtype=np.int64)
+        self._done: Bools = np.zeros(self.num_envs, dtype=np.bool_)
+
+    def __getattr__(self, name: str) -> Any:
+        """Fall back to the scalar environment for the performative interface: ``deploy``, ``dynamics``..."""
+        if name.startswith("_") or name == "single":
+            raise AttributeError(name)
+        return getattr(self.single, name)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Ints, dict[str, Any]]:
+        """Start episodes, in all sub-environments or those of ``options["reset_mask"]``; a seed restarts the world."""
+        mask = self._reset_mask(options)
+        if seed is not None:
+            super().reset(seed=seed)
+            self.world.restart()
+        self._start(mask)
+        return self._states.copy(), self._spread({"round": self.world.round})
+
+    def step(self, actions: Any) -> tuple[Ints, NDArray[np.float64], Bools, Bools, dict[str, Any]]:
+        """Make one step in every sub-environment; in ``NEXT_STEP`` mode those that had finished are reset instead."""
+        actions = self._check_actions(actions)
+        # Uniforms are drawn for every sub-environment, finished or not: the stream does not depend on who finished.
+        uniforms = self.np_random.random(self.num_envs)
+        news = self.world.take_news()
+        info: dict[str, Any] = {"round": self.world.round}
+        if news is not None:
+            info["shift"], info["reward_shift"] = news
+        idle = self._done if self._done.any() else None
+        states = self._states
+        following, rewards, outcomes = self.world.sampler.step_many(states, actions, uniforms)
+        info |= self.single._describe(states, actions, outcomes)
+        if idle is None:
+            self.world.observe_many(states, actions)
+        else:
+            self.world.observe_many(states[~idle], actions[~idle])
+            rewards = np.where(idle, 0.0, rewards)
+        self._states = following
+        self._steps += 1
+        terminated = self.single._absorbing[following]
+        truncated = self._steps >= self.max_episode_steps if self.max_episode_steps else np.zeros_like(terminated)
+        truncated = truncated & ~terminated
+        infos = self._spread(info)
+        if idle is not None:
+            terminated, truncated = terminated & ~idle, truncated & ~idle
+            self._start(idle)
+        finished = terminated | truncated
+        self._done = finished
+        if self._autoreset is AutoresetMode.SAME_STEP and finished.any():
+            infos["final_obs"], infos["_final_obs"] = self._states.copy(), finished
+            self._start(finished)
+        return self._states.copy(), rewards, terminated, truncated, infos
+
+    def _start(self, mask: Bools) -> None:
+        """Draw start states for the masked sub-environments."""
+        draws = self.np_random.random(int(mask.sum()))
+        self._states = self._states.copy()
+        self._states[mask] = self.single._start.searchsorted(draws, side="right")
+        self._steps[mask] = 0
+        self._done = self._done & ~mask
+
+    def _check_actions(self, actions: Any) -> Ints:
+        chosen = np.asarray(actions, dtype=np.int64)
+        if chosen.shape != (self.num_envs,):
+            raise ValueError(f"actions must have shape ({self.num_envs},), got {chosen.shape}")
+        if chosen.min() < 0 or chosen.max() >= self.problem.n_actions:
+            raise ValueError(f"actions must be in 0..{self.problem.n_actions - 1}, got {actions!r}")
+        if self._autoreset is AutoresetMode.DISABLED and self._done.any():
+            finished = np.flatnonzero(self._done).tolist()
+            raise ValueError(f"sub-environments {finished} are finished: reset them with options={{'reset_mask': ...}}")
+        return chosen
+
+    def _reset_mask(self, options: dict[str, Any] | None) -> Bools:
+        mask = (options or {}).get("reset_mask")
+        if mask is None:
+            return np.ones(self.num_envs, dtype=np.bool_)
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+            raise ValueError(f"options['reset_mask'] must be bool [{self.num_envs}], got {mask.dtype} {mask.shape}")
+        return mask
+
+    def _spread(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Return info as Gymnasium's vector form: an array per key and a mask of who has it."""
+        present = np.ones(self.num_envs, dtype=np.bool_)
+        infos: dict[str, Any] = {}
+        for key, value in info.items():
+            infos[key] = np.broadcast_to(value, (self.num_envs,)).copy()
+            infos[f"_{key}"] = present
+        return infos
