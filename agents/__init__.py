@@ -1,0 +1,8 @@
+"""Agents for performative worlds, on Stable-Baselines3."""
+
+from agents.common.deploying import DeployCallback, deploy
+from agents.common.vec_env import SB3VecEnv, make_vec_env
+from agents.pepg.pepg import PePG
+from agents.pepg.policies import PePGPolicy, SoftmaxPolicy
+
+__all__ = ["DeployCallback", "PePG", "PePGPolicy", "SB3VecEnv", "SoftmaxPolicy", "deploy", "make_vec_env"]

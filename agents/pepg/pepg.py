@@ -1,0 +1,275 @@
+"""Performative Policy Gradient (PePG; Basu et al. 2025, arXiv 2512.20576) for Stable-Baselines3."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import explained_variance
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.common.deploying import deploy, log_deployment, performative_problem, query_observations
+from agents.common.schedules import as_schedule, hold_then_fall, ramp
+from agents.pepg.policies import PePGBatch, PePGLoss, PePGPolicy, SoftmaxPolicy
+from agents.pepg.response import WorldAnswer
+from perf_envs.validation import check_count, check_number
+
+SelfPePG = TypeVar("SelfPePG", bound="PePG")
+
+#: The world's answer is phased in over the first half: followed in full from a random policy it leads to poor optima.
+DEFAULT_PERFORMATIVE_COEF = ramp(0.5)
+#: Entropy is kept until the answer is in, then given up.
+DEFAULT_ENT_COEF = hold_then_fall(0.01, hold=0.5, zero=0.8)
+
+
+class PePG(OnPolicyAlgorithm):
+    """Actor-critic that differentiates through the world's answer to its own policy.
+
+    At the start of every rollout the policy is deployed; the gradient then has, beside the usual policy term, a reward
+    and a dynamics term: how ``r_pi`` and ``P_pi`` would move with the policy. In an ordinary environment (no response
+    map) it warns and trains as the actor-critic it otherwise is.
+
+    Args:
+        policy: ``"MlpPolicy"``, ``"SoftmaxPolicy"`` (one logit per state and action) or a :class:`PePGPolicy` class.
+        env: a performative world, as ``VecEnv`` (:func:`agents.make_vec_env`), environment or id.
+        learning_rate: step size of the optimiser, float or schedule of the progress remaining.
+        n_steps: steps per sub-environment and round.
+        gamma: discount; ``None`` takes the world's own (0.99 where there is none).
+        gae_lambda: trade-off of bias and variance in the advantages.
+        performative_coef: weight of the world's answer, float or schedule: 1 is the performative policy gradient, 0 the
+            myopic one.
+        ent_coef: weight of the entropy in units of the range of the world's rewards, float or schedule.
+        vf_coef: weight of the critic's loss.
+        max_grad_norm: gradients are clipped to this norm.
+        n_epochs: gradient passes over each round's data; later ones are importance weighted. 1 is the theory.
+        batch_size: size of the mini-batches of a pass; ``None`` takes a whole round at once.
+        discount_visits: weight the visit at time ``t`` of an episode by ``gamma^t``, as the theorem does.
+        strict: raise ``ValueError`` instead of warning when the environment has no response map.
+        stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device, _init_setup_model: as in
+            Stable-Baselines3.
+
+    Raises:
+        ValueError: an argument is out of range, or the spaces are not supported.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": PePGPolicy, "SoftmaxPolicy": SoftmaxPolicy}
+    policy: PePGPolicy
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 3e-3,
+        n_steps: int = 16,
+        gamma: float | None = None,
+        gae_lambda: float = 0.95,
+        performative_coef: float | Schedule = DEFAULT_PERFORMATIVE_COEF,
+        ent_coef: float | Schedule = DEFAULT_ENT_COEF,
+        vf_coef: float = 0.5,
+        max_grad_norm: float = 0.5,
+        n_epochs: int = 1,
+        batch_size: int | None = None,
+        discount_visits: bool = False,
+        strict: bool = False,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        self.n_epochs = check_count("n_epochs", n_epochs)
+        self.batch_size = None if batch_size is None else check_count("batch_size", batch_size, at_least=2)
+        self.discount_visits = discount_visits
+        self.strict = strict
+        self.performative_coef = as_schedule("performative_coef", performative_coef)
+        self.ent_coef_schedule = as_schedule("ent_coef", ent_coef)
+        self._own_discount = gamma
+        if gamma is not None:
+            check_number("gamma", gamma, above=0.0, at_most=1.0)
+        super().__init__(
+            policy,
+            env,
+            learning_rate=learning_rate,
+            n_steps=check_count("n_steps", n_steps),
+            gamma=0.99 if gamma is None else gamma,
+            gae_lambda=check_number("gae_lambda", gae_lambda, at_least=0.0, at_most=1.0),
+            ent_coef=0.0,  # scheduled: see ent_coef_schedule
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
+            use_sde=False,
+            sde_sample_freq=-1,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=False,
+            supported_action_spaces=(spaces.Discrete,),
+        )
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        if self.env is not None and self.n_steps * self.env.num_envs <= 1:
+            raise ValueError(
+                f"n_steps * n_envs must be greater than 1, got n_steps={self.n_steps} and n_envs={self.env.num_envs}"
+            )
+        self._answer: WorldAnswer | None = None
+        problem = None if self.env is None else performative_problem(self.env)
+        if problem is not None and self._own_discount is None:
+            self.gamma = problem.gamma
+        super()._setup_model()
+        if self.env is not None:
+            self._meet_world(self.env)
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Change the environment, as in Stable-Baselines3; the response map is the new world's."""
+        super().set_env(env, force_reset=force_reset)
+        if self.env is not None:
+            self._meet_world(self.env)
+
+    def _meet_world(self, env: VecEnv) -> None:
+        """Find the response map of the environment, and check that the policy can be asked at every state."""
+        self._episode_steps = np.zeros(env.num_envs, dtype=np.int64)
+        self._reward_range = (0.0, 0.0)
+        problem = performative_problem(env)
+        if problem is None:
+            self._answer = None
+            message = "the environment has no response map: PePG trains as a myopic actor-critic there"
+            if self.strict:
+                raise ValueError(f"{message}, which strict=True forbids; got {env}")
+            warnings.warn(message, stacklevel=3)
+            return
+        if not isinstance(self.observation_space, spaces.Discrete) or self.observation_space.n != problem.n_states:
+            raise ValueError(
+                f"observation_space must be Discrete({problem.n_states}), the states of the world, "
+                f"got {self.observation_space}"
+            )
+        rewards = problem.unshifted().rewards
+        self._reward_range = (float(rewards.min()), float(rewards.max()))
+        observations, _ = self.policy.obs_to_tensor(query_observations(env))
+        self._answer = WorldAnswer(problem, observations)  # type: ignore[arg-type]
+        env.env_method("set_deployment", "declared")
+
+    @property
+    def reward_scale(self) -> float:
+        """Range of the world's expected rewards (of those seen, where they are not known): unit of ``ent_coef``."""
+        low, high = self._reward_range
+        return high - low if high > low else 1.0
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """Deploy the policy, then collect a round of experience under it."""
+        if self._answer is not None:
+            log_deployment(self, deploy(self, env))
+        return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+
+    def train(self) -> None:
+        """Take the gradient steps of one round."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        progress = self._current_progress_remaining
+        alpha = self.performative_coef(progress)
+        entropy_weight = self.ent_coef_schedule(progress) * self._observe_rewards()
+        losses: list[PePGLoss] = []
+        for batch in self._batches():
+            loss = self.policy.pepg_loss(batch, self._answer, alpha, entropy_weight, self.vf_coef)
+            self.policy.optimizer.zero_grad()
+            loss.total.backward()
+            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+            losses.append(loss)
+        self._n_updates += len(losses)
+        self._log(losses, alpha, entropy_weight)
+
+    def _batches(self) -> Iterator[PePGBatch]:
+        """Yield the mini-batches of all passes over the round; a whole round comes in the order it was collected."""
+        buffer = self.rollout_buffer
+        size = buffer.buffer_size * buffer.n_envs
+        weights = torch.as_tensor(self._visit_weights(), dtype=torch.float32, device=self.device)
+        next(buffer.get(size))  # flattens the buffer; the sample it draws is not used
+        for _ in range(self.n_epochs):
+            order = np.random.permutation(size) if self.batch_size else np.arange(size)  # noqa: NPY002
+            for start in range(0, size, self.batch_size or size):
+                index = order[start : start + (self.batch_size or size)]
+                data = buffer._get_samples(index)
+                yield PePGBatch(
+                    observations=data.observations,
+                    actions=data.actions.long().flatten(),
+                    advantages=data.advantages,
+                    returns=data.returns,
+                    old_log_prob=data.old_log_prob,
+                    weights=weights[index],
+                    states=None if self._answer is None else data.observations.long().flatten(),
+                )
+
+    def _visit_weights(self) -> NDArray[np.float64]:
+        """Return the weight of every visit of the round, flattened as the buffer is; the mean is 1."""
+        starts = self.rollout_buffer.episode_starts.astype(bool)
+        times = np.empty(starts.shape, dtype=np.int64)
+        for step, start in enumerate(starts):
+            self._episode_steps = np.where(start, 0, self._episode_steps + 1)
+            times[step] = self._episode_steps
+        if not self.discount_visits:
+            return np.ones(times.size)
+        weights = (self.gamma**times).swapaxes(0, 1).ravel()
+        return np.asarray(weights / weights.mean())
+
+    def _observe_rewards(self) -> float:
+        """Return the reward scale; where no response map tells the range, it grows with the rewards seen."""
+        if self._answer is None:
+            rewards, (low, high) = self.rollout_buffer.rewards, self._reward_range
+            self._reward_range = (min(low, float(rewards.min())), max(high, float(rewards.max())))
+        return self.reward_scale
+
+    def _log(self, losses: list[PePGLoss], alpha: float, entropy_weight: float) -> None:
+        buffer, record = self.rollout_buffer, self.logger.record
+        for key, term in (
+            ("loss", "total"),
+            ("policy_gradient_loss", "policy"),
+            ("response_loss", "response"),
+            ("entropy_loss", "entropy"),
+            ("value_loss", "value"),
+        ):
+            record(f"train/{key}", float(np.mean([getattr(loss, term).item() for loss in losses])))
+        record("train/explained_variance", explained_variance(buffer.values.flatten(), buffer.returns.flatten()))
+        record("train/performative_coef", alpha)
+        record("train/ent_coef", entropy_weight)
+        record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def learn(
+        self: SelfPePG,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 10,
+        tb_log_name: str = "PePG",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfPePG:
+        """Train for ``total_timesteps``, as in Stable-Baselines3."""
+        return super().learn(
+            total_timesteps=total_timesteps,
+            callback=callback,
+            log_interval=log_interval,
+            tb_log_name=tb_log_name,
+            reset_num_timesteps=reset_num_timesteps,
+            progress_bar=progress_bar,
+        )
+
+    def _excluded_save_params(self) -> list[str]:
+        """The response map belongs to the environment and is found again when one is set."""
+        return [*super()._excluded_save_params(), "_answer"]

@@ -1,0 +1,91 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents import DeployCallback, deploy, make_vec_env
+from perf_envs import policy_table
+
+
+class Recorder(BaseCallback):
+    """Remembers round and believed policy at the end of every rollout."""
+
+    def __init__(self):
+        super().__init__()
+        self.rounds, self.agree = [], []
+
+    def _on_rollout_end(self):
+        world = self.training_env.get_attr("world")[0]
+        self.rounds.append(world.round)
+        current = policy_table(self.model, np.arange(world.problem.n_states), world.problem.n_actions)
+        self.agree.append(np.allclose(world.policy, current))
+
+    def _on_step(self):
+        return True
+
+
+@pytest.mark.parametrize(("algorithm", "arguments"), [(PPO, {"n_steps": 16, "batch_size": 32}), (A2C, {"n_steps": 16})])
+def test_the_callback_deploys_the_current_policy_once_per_rollout(algorithm, arguments):
+    model = algorithm("MlpPolicy", make_vec_env("PerformativePricing-v0", n_envs=4, seed=0), seed=0, **arguments)
+    recorder = Recorder()
+    model.learn(16 * 4 * 5, callback=[DeployCallback(), recorder])
+    assert recorder.rounds == [1, 2, 3, 4, 5]
+    assert all(recorder.agree)
+
+
+def test_nothing_but_the_callback_moves_the_world():
+    venv = make_vec_env("PerformativePricing-v0", n_envs=4, seed=0, env_kwargs={"round_length": 10})
+    model = A2C("MlpPolicy", venv, n_steps=50, seed=0)
+    model.learn(50 * 4 * 3, callback=DeployCallback())
+    assert venv.get_attr("round")[0] == 3
+
+
+def test_without_the_callback_the_world_watches_by_itself():
+    venv = make_vec_env("PerformativePricing-v0", n_envs=4, seed=0, env_kwargs={"round_length": 100})
+    A2C("MlpPolicy", venv, n_steps=50, seed=0).learn(600)
+    assert venv.get_attr("round")[0] == 6
+
+
+def test_an_off_policy_algorithm_can_deploy_at_every_nth_rollout():
+    venv = make_vec_env("PerformativePricing-v0", n_envs=1, seed=0)
+    model = DQN("MlpPolicy", venv, seed=0, learning_starts=10, train_freq=4)
+    model.learn(400, callback=DeployCallback(every=20))
+    assert venv.get_attr("round")[0] == 5
+    assert set(np.unique(venv.get_attr("world")[0].policy)) == {0.0, 1.0}
+
+
+def test_the_callback_works_on_copies_of_the_scalar_environment_too():
+    model = A2C("MlpPolicy", "PerformativePricing-v0", n_steps=20, seed=0)
+    model.learn(60, callback=DeployCallback())
+    assert model.get_env().get_attr("round") == [3]
+
+
+def test_deployments_are_logged():
+    model = A2C("MlpPolicy", make_vec_env("PerformativePricing-v0", n_envs=4, seed=0), n_steps=16, seed=0)
+    seen = {}
+
+    class Keys(BaseCallback):
+        def _on_rollout_end(self):
+            seen.update(self.logger.name_to_value)
+
+        def _on_step(self):
+            return True
+
+    model.learn(128, callback=[DeployCallback(), Keys()])
+    assert seen["perf/round"] == 2
+    assert seen["perf/shift"] >= 0.0
+    assert seen["perf/reward_shift"] >= 0.0
+
+
+def test_an_ordinary_environment_cannot_be_deployed_to():
+    model = A2C("MlpPolicy", gym.make("CartPole-v1"))
+    with pytest.raises(ValueError, match="performative"):
+        deploy(model)
+    with pytest.raises(ValueError, match="performative"):
+        model.learn(10, callback=DeployCallback())
+
+
+def test_never_deploying_is_rejected():
+    with pytest.raises(ValueError, match="every"):
+        DeployCallback(every=0)

@@ -1,0 +1,164 @@
+"""The PePG loss against the exact gradient, against A2C, and against central differences."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import A2C
+
+from agents import PePG, make_vec_env
+from agents.pepg.policies import PePGBatch
+from perf_envs import WORLDS, exact
+
+SMALL = {
+    "PerformativeGridWorld-v0": {"n_followers": 3, "grid": "small4x4"},
+    "PerformativePricing-v0": {"horizon": 4, "inventory": 3, "n_prices": 4},
+    "SoftmaxPeMDP-v0": {"n_states": 5, "n_actions": 3},
+}
+
+
+def tabular_model(env_id, seed=0, **arguments):
+    venv = make_vec_env(env_id, n_envs=4, seed=seed, env_kwargs=SMALL[env_id])
+    model = PePG("SoftmaxPolicy", venv, seed=seed, device="cpu", **arguments)
+    logits = torch.randn(model.policy.action_net.weight.shape, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        model.policy.action_net.weight.copy_(logits)
+    return model, model.get_env().get_attr("problem")[0], logits.T.double()
+
+
+def everywhere(model, problem, pi, evaluation):
+    """A batch that visits every state-action pair, weighted by its exact occupancy, with exact advantages."""
+    n_states, n_actions = pi.shape
+    states = torch.arange(n_states).repeat_interleave(n_actions)
+    actions = torch.arange(n_actions).repeat(n_states)
+    weights = (evaluation.occupancy(problem.rho)[:, None] * pi).flatten() * len(states)
+    with torch.no_grad():
+        model.policy.value_net.weight.copy_(evaluation.state_values[None].float())
+    log_prob = torch.log(pi).flatten()
+    return PePGBatch(
+        observations=states,
+        actions=actions,
+        advantages=evaluation.advantages().flatten().float(),
+        returns=evaluation.state_values[states].float(),
+        old_log_prob=log_prob.float(),
+        weights=weights.float(),
+        states=states,
+    )
+
+
+@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("performative_coef", [0.0, 0.5, 1.0])
+def test_with_exact_occupancy_and_critic_the_loss_has_the_gradient_of_the_theorem(env_id, performative_coef):
+    model, problem, logits = tabular_model(env_id)
+    pi = torch.softmax(logits, -1)
+    evaluation = exact.evaluate(problem.response(pi), pi)
+    batch = everywhere(model, problem, pi, evaluation)
+    loss = model.policy.pepg_loss(batch, model._answer, performative_coef, vf_coef=0.0)
+    model.policy.zero_grad()
+    loss.total.backward()
+    theorem = (1.0 - problem.gamma) * exact.performative_gradient(problem, logits, performative_coef)
+    measured = -model.policy.action_net.weight.grad.T.double()
+    torch.testing.assert_close(measured, theorem, rtol=2e-4, atol=2e-6 * float(theorem.abs().max()) + 1e-9)
+
+
+@pytest.mark.parametrize("env_id", WORLDS)
+def test_the_loss_is_what_its_gradient_says(env_id):
+    model, problem, logits = tabular_model(env_id)
+    pi = torch.softmax(logits, -1)
+    batch = everywhere(model, problem, pi, exact.evaluate(problem.response(pi), pi))
+    weight = model.policy.action_net.weight
+    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+
+    def response_objective(step):
+        """The answer moves with the policy; the weights pi(a|s), the visits and the critic do not."""
+        moved = torch.softmax(logits + step * direction.T.double(), -1)
+        answer = problem.response(moved)
+        values = torch.where(answer.absorbing, 0.0, model.policy.value_net.weight[0].detach().double())
+        payoff = answer.rewards + problem.gamma * answer.expected_next(values)
+        visits = torch.bincount(batch.states, weights=batch.weights.double()) / len(batch.states)
+        return float((visits[:, None] * pi * payoff).sum())
+
+    loss = model.policy.pepg_loss(batch, model._answer)
+    (gradient,) = torch.autograd.grad(loss.response, weight)
+    numeric = (response_objective(1e-5) - response_objective(-1e-5)) / 2e-5
+    assert -float((gradient * direction).sum()) == pytest.approx(numeric, rel=1e-3)
+
+
+@pytest.mark.parametrize("policy", ["MlpPolicy", "SoftmaxPolicy"])
+def test_without_the_answer_the_gradient_is_that_of_a2c_on_the_same_batch(policy, monkeypatch):
+    """Both algorithms run their own `train()`; only the optimiser step is replaced by keeping the gradients."""
+
+    def gradients(model):
+        kept = {}
+        monkeypatch.setattr(
+            model.policy.optimizer,
+            "step",
+            lambda: kept.update(
+                {name: p.grad.clone() for name, p in model.policy.named_parameters() if p.grad is not None}
+            ),
+        )
+        model.train()
+        return kept
+
+    arguments = {"n_steps": 12, "gamma": 0.97, "gae_lambda": 0.9, "vf_coef": 0.3, "max_grad_norm": 0.7, "seed": 3}
+    venv = make_vec_env("PerformativePricing-v0", n_envs=4, seed=3)
+    pepg = PePG(policy, venv, performative_coef=0.0, ent_coef=0.02, device="cpu", **arguments)
+    a2c = A2C(type(pepg.policy), venv, ent_coef=0.02 * pepg.reward_scale, device="cpu", **arguments)
+    a2c.policy.load_state_dict(pepg.policy.state_dict())
+    monkeypatch.setattr(PePG, "train", lambda self: None)
+    pepg.learn(48)
+    monkeypatch.undo()
+    a2c._setup_learn(48)
+    a2c.rollout_buffer = pepg.rollout_buffer
+    mine, theirs = gradients(pepg), gradients(a2c)
+    assert set(mine) == set(theirs)
+    assert any(float(gradient.abs().max()) > 0.0 for gradient in mine.values())
+    for name, gradient in mine.items():
+        torch.testing.assert_close(gradient, theirs[name], rtol=1e-4, atol=1e-7)
+
+
+def test_the_gradient_from_samples_averages_to_the_theorem():
+    """Rounds of real data, gamma^t weights, Monte Carlo advantages, exact critic: unbiased up to truncation."""
+    env_id = "PerformativePricing-v0"
+    venv = make_vec_env(env_id, n_envs=512, seed=0, env_kwargs=SMALL[env_id])
+    model = PePG("SoftmaxPolicy", venv, n_steps=24, gae_lambda=1.0, discount_visits=True, seed=0, device="cpu")
+    problem = venv.get_attr("problem")[0]
+    logits = 0.5 * torch.randn(model.policy.action_net.weight.shape, generator=torch.Generator().manual_seed(2))
+    values = exact.state_values(problem, torch.softmax(logits.T.double(), -1))
+    with torch.no_grad():
+        model.policy.action_net.weight.copy_(logits)
+        model.policy.value_net.weight.copy_(values[None].float())
+    _, callback = model._setup_learn(10**9)
+    samples = []
+    for _ in range(20):
+        model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+        (batch,) = model._batches()
+        loss = model.policy.pepg_loss(batch, model._answer, vf_coef=0.0)
+        (gradient,) = torch.autograd.grad(loss.total, model.policy.action_net.weight)
+        samples.append(-gradient.T.double())
+    samples = torch.stack(samples)
+    theorem = exact.performative_gradient(problem, logits.T.double())
+    # Live visits are the occupancy without the absorbing end, renormalised.
+    end = exact.occupancy(problem, torch.softmax(logits.T.double(), -1))[-1]
+    expected = theorem * (1.0 - problem.gamma) / (1.0 - end)
+    error, spread = samples.mean(0) - expected, samples.std(0) / np.sqrt(len(samples))
+    live = spread > 0.0
+    assert float((error[live] / spread[live]).abs().max()) < 5.0
+    assert float(error.norm() / expected.norm()) < 0.1
+
+
+def test_no_value_is_learnt_after_the_end():
+    model, problem, logits = tabular_model("PerformativePricing-v0")
+    pi = torch.softmax(logits, -1)
+    batch = everywhere(model, problem, pi, exact.evaluate(problem.response(pi), pi))
+    before = model.policy.pepg_loss(batch, model._answer).response.item()
+    with torch.no_grad():
+        model.policy.value_net.weight[0, -1] = 1e6
+    assert model.policy.pepg_loss(batch, model._answer).response.item() == before
+
+
+def test_the_policy_of_an_ordinary_environment_can_carry_the_loss_too():
+    with pytest.warns(UserWarning, match="no response map"):
+        model = PePG("MlpPolicy", gym.make("CartPole-v1"), n_steps=8, seed=0, device="cpu")
+    model.learn(16)
+    assert model._answer is None
