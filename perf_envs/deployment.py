@@ -137,7 +137,7 @@ def policy_table(policy: Any, observations: NDArray[Any], n_actions: int) -> Tab
         actions, _ = policy.predict(observations, deterministic=True)
         table = np.eye(n_actions)[np.asarray(actions)]
     elif isinstance(policy, Callable) and not isinstance(policy, torch.Tensor):  # type: ignore[arg-type]
-        table = np.stack([np.asarray(policy(observation), dtype=np.float64) for observation in observations])
+        table = [np.asarray(policy(observation), dtype=np.float64) for observation in observations]
     else:
         table = policy
     return as_policy(table, len(observations), n_actions, "policy").detach().cpu().numpy()

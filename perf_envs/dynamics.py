@@ -178,7 +178,8 @@ def _check_shapes(dynamics: Dynamics) -> None:
         raise ValueError(f"probs and rewards must be float64, got {probs.dtype} and {rewards.dtype}")
     if tuple(successors.shape) not in {(n_states, n_outcomes), tuple(probs.shape)}:
         raise ValueError(
-            f"successors must have shape ({n_states}, {n_outcomes}) or {tuple(probs.shape)}, got {tuple(successors.shape)}"
+            f"successors must have shape ({n_states}, {n_outcomes}) or {tuple(probs.shape)}, "
+            f"got {tuple(successors.shape)}"
         )
     if successors.dtype != torch.int64:
         raise ValueError(f"successors must be int64, got {successors.dtype}")
@@ -192,5 +193,6 @@ def _check_shapes(dynamics: Dynamics) -> None:
     if tuple(absorbing.shape) != (n_states,) or absorbing.dtype != torch.bool:
         raise ValueError(f"absorbing must be bool [{n_states}], got {absorbing.dtype} {tuple(absorbing.shape)}")
     for state in absorbing.nonzero()[:, 0].tolist():
-        if bool((successors[state] != state).any()) or bool((rewards[state] != 0.0).any()):
+        leaves = (probs[state].detach() != 0.0) & (successors[state] != state)
+        if bool(leaves.any()) or bool((rewards[state] != 0.0).any()):
             raise ValueError(f"absorbing state {state} must lead to itself and pay 0")

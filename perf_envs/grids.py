@@ -40,15 +40,17 @@ def read_grid(grid: GridLike | None, name: str = "grid") -> Floats:
         grid = "mandal8x8"
     if isinstance(grid, str):
         grid = GRIDS[check_choice(name, grid, GRIDS)]
-    rows = list(grid)
-    if not rows or any(np.ndim(row) == 0 and not isinstance(row, str) for row in rows):
+    try:
+        rows = list(grid)
+    except TypeError:
+        rows = []
+    if not rows:
         raise ValueError(f"{name} must be a non-empty sequence of rows, got {grid!r}")
-    lengths = [len(row) for row in rows]
+    read = [_read_row(row, index, name) for index, row in enumerate(rows)]
+    lengths = [len(row) for row in read]
     if 0 in lengths or len(set(lengths)) > 1:
         raise ValueError(f"{name} must have rows of one length, at least 1, got lengths {lengths}")
-    rewards = np.array([_read_row(row, index, name) for index, row in enumerate(rows)], dtype=np.float64)
-    if rewards.ndim != 2:
-        raise ValueError(f"{name} must be a two-dimensional array of landing rewards, got shape {rewards.shape}")
+    rewards = np.stack(read)
     if not np.isfinite(rewards).all():
         row, column = np.argwhere(~np.isfinite(rewards))[0]
         raise ValueError(f"{name} at row {row}, column {column} must be finite, got {rewards[row, column]}")
@@ -107,12 +109,18 @@ def perturbed_grids(rewards: Floats, goals: NDArray[np.bool_], n_followers: int,
     return seen
 
 
-def _read_row(row: str | Sequence[float] | Floats, index: int, name: str) -> list[float]:
+def _read_row(row: str | Sequence[float] | Floats, index: int, name: str) -> Floats:
     if isinstance(row, str):
         unknown = sorted(set(row) - set(CELLS))
         if unknown:
             raise ValueError(
                 f"{name} at row {index} must use the cells {' '.join(CELLS)}, got {unknown[0]!r} in {row!r}"
             )
-        return [CELLS[cell] for cell in row]
-    return list(row)
+        return np.array([CELLS[cell] for cell in row])
+    try:
+        rewards = np.array(row, dtype=np.float64)
+    except (TypeError, ValueError):
+        rewards = np.array(np.nan)
+    if rewards.ndim != 1:
+        raise ValueError(f"{name} at row {index} must be a sequence of numbers, got {row!r}")
+    return rewards

@@ -30,8 +30,8 @@ class PerformativeGridWorld(PerformativeEnv):
     A cell of the first row or column, uniformly.
 
     ## Rewards
-    The landing cell pays: -0.01 (plain), -0.02 (``F``), -0.5 (hazard, ``H``), +1 (goal, ``G``). The intervention cost is
-    the followers', not the agent's.
+    The landing cell pays: -0.01 (plain), -0.02 (``F``), -0.5 (hazard, ``H``), +1 (goal, ``G``). The cost of an
+    intervention is the follower's, not the agent's.
 
     ## Episode End
     Termination in a goal; truncation after 100 steps (``max_episode_steps``), as in the published experiments.
@@ -74,6 +74,7 @@ class PerformativeGridWorld(PerformativeEnv):
     ) -> None:
         self.grid = read_grid(grid)
         self.goals = check_goal(self.grid)
+        starts = start_cells(self.goals).ravel()
         if follower_grids is None:
             n_followers = check_count("n_followers", n_followers)
             epsilon = check_number("epsilon", epsilon, at_least=0.0, at_most=1.0)
@@ -89,7 +90,6 @@ class PerformativeGridWorld(PerformativeEnv):
             gamma=gamma,
             intervention_cost=intervention_cost,
         )
-        starts = start_cells(self.goals).ravel()
         super().__init__(
             PerformativeMDP(response, starts / starts.sum(), gamma),
             deployment=deployment,
@@ -114,9 +114,12 @@ class PerformativeGridWorldVectorEnv(PerformativeVectorEnv):
 
 
 def _read_follower_grids(grids: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    if len(grids) == 0:
-        raise ValueError("follower_grids must hold at least one grid, got none")
-    seen = np.stack([read_grid(grid, f"follower_grids[{index}]") for index, grid in enumerate(grids)])
-    if seen.shape[1:] != shape:
-        raise ValueError(f"follower_grids must have the shape of the grid, {shape}, got {seen.shape[1:]}")
-    return seen
+    seen = [
+        read_grid(grid, f"follower_grids[{index}]") for index, grid in enumerate(grids if np.iterable(grids) else [])
+    ]
+    if not seen:
+        raise ValueError(f"follower_grids must hold at least one grid, got {grids!r}")
+    for index, grid in enumerate(seen):
+        if grid.shape != shape:
+            raise ValueError(f"follower_grids[{index}] must have the shape of the grid, {shape}, got {grid.shape}")
+    return np.stack(seen)

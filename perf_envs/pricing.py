@@ -17,8 +17,8 @@ from perf_envs.vector import PerformativeVectorEnv
 class PerformativePricing(PerformativeEnv):
     """Sell ``inventory`` units in ``horizon`` periods to customers whose willingness to pay answers your prices.
 
-    Dear prices pay now, but customers who have learnt them come with less willingness to pay: what is best in the market
-    as it stands is not best in the market it brings about.
+    Dear prices pay now, but customers who have learnt them come with less willingness to pay: what is best in the
+    market as it stands is not best in the market it brings about.
 
     ## Action Space
     ``Discrete(n_prices)``: the posted price, from ``min_price`` to ``max_price`` in equal steps.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from perf_envs.dynamics import Dynamics
-from perf_envs.validation import as_policy, check_distributions, check_number
+from perf_envs.validation import as_policy, check_count, check_distributions, check_number
 
 
 class ResponseMap:
@@ -35,6 +35,16 @@ class ResponseMap:
         return self.respond(torch.full((self.n_states, self.n_actions), 1.0 / self.n_actions, dtype=torch.float64))
 
 
+class _FunctionResponse(ResponseMap):
+    """A plain function as a response map."""
+
+    def __init__(self, function: Callable[[Tensor], Dynamics], n_states: int, n_actions: int) -> None:
+        self.function, self.n_states, self.n_actions = function, n_states, n_actions
+
+    def respond(self, pi: Tensor) -> Dynamics:
+        return self.function(pi)
+
+
 class PerformativeMDP:
     """A performative Markov decision process: a response map, a start distribution and a discount.
 
@@ -43,18 +53,26 @@ class PerformativeMDP:
             uniform policy).
         rho: start distribution ``[S]``.
         gamma: discount in (0, 1).
+        n_actions: number of actions; needed only where ``response`` is a plain callable, which cannot be asked.
 
     Raises:
-        ValueError: ``rho`` is not a distribution over the states, or ``gamma`` is outside (0, 1).
+        ValueError: ``rho`` is not a distribution over the states, ``gamma`` is outside (0, 1), or ``n_actions`` is
+            missing.
     """
 
-    def __init__(self, response: Callable[[Tensor], Dynamics], rho: object, gamma: float) -> None:
+    def __init__(
+        self, response: Callable[[Tensor], Dynamics], rho: object, gamma: float, n_actions: int | None = None
+    ) -> None:
         self.gamma = check_number("gamma", gamma, above=0.0, below=1.0)
         self.rho = torch.as_tensor(rho, dtype=torch.float64)
         if self.rho.dim() != 1:
             raise ValueError(f"rho must have shape [S], got {tuple(self.rho.shape)}")
         check_distributions("rho", self.rho, "state")
-        self.response_map = response
+        if not isinstance(response, ResponseMap):
+            if n_actions is None:
+                raise ValueError(f"n_actions must be given where the response is a plain callable, got {response!r}")
+            response = _FunctionResponse(response, len(self.rho), check_count("n_actions", n_actions))
+        self.response_map: ResponseMap = response
 
     @property
     def n_states(self) -> int:
@@ -64,17 +82,15 @@ class PerformativeMDP:
     @property
     def n_actions(self) -> int:
         """Number of actions ``A``."""
-        if isinstance(self.response_map, ResponseMap):
-            return self.response_map.n_actions
-        return int(self.unshifted().n_actions)
+        return self.response_map.n_actions
 
     def response(self, pi: object) -> Dynamics:
         """Return the world's answer to ``pi [S, A]``: dynamics that carry the gradient with respect to ``pi``."""
-        return self._complete(self.response_map(pi))  # type: ignore[arg-type]
+        return self._complete(self.response_map(pi))
 
     def unshifted(self) -> Dynamics:
         """Return the world of round 0, before any deployment."""
-        return self._complete(self.response_map.unshifted())  # type: ignore[attr-defined]
+        return self._complete(self.response_map.unshifted())
 
     def _complete(self, dynamics: Dynamics) -> Dynamics:
         if dynamics.n_states != self.n_states:

@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,9 +79,12 @@ def as_policy(pi: object, n_states: int, n_actions: int, name: str = "pi") -> Te
         ValueError: wrong shape, NaN or infinite entries, negative entries, or rows that do not sum to one.
     """
     try:
-        table = torch.as_tensor(pi)
+        # Through numpy, so that lists become double precision; a copy, so that views and read-only arrays pass too.
+        table = pi if isinstance(pi, Tensor) else torch.from_numpy(np.array(pi))
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name} must be an array [{n_states}, {n_actions}], got {type(pi).__name__}") from None
+    if table.is_complex():
+        raise ValueError(f"{name} must be real, got {table.dtype}")
     if tuple(table.shape) != (n_states, n_actions):
         raise ValueError(f"{name} must have shape ({n_states}, {n_actions}), got {tuple(table.shape)}")
     tolerance = _ROW_SUM_TOLERANCE.get(table.dtype, 1e-8)

@@ -28,8 +28,9 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         num_envs: number of agents ``n`` stepped side by side.
         max_episode_steps: steps after which an episode is truncated; ``None`` for never.
         autoreset_mode: what happens to a finished sub-environment (``gymnasium.vector.AutoresetMode``, or its value):
-            ``NEXT_STEP`` resets it on the step after, ``SAME_STEP`` at once (the last observation is in
-            ``info["final_obs"]``), ``DISABLED`` leaves it to ``reset(options={"reset_mask": ...})``.
+            ``NEXT_STEP`` resets it on the step after, ``SAME_STEP`` at once (the last observation and info are in
+            ``info["final_obs"]`` and ``info["final_info"]``), ``DISABLED`` leaves it to
+            ``reset(options={"reset_mask": ...})``.
         render_mode: must be ``None``; render the scalar environment instead.
         **kwargs: arguments of the scalar environment.
 
@@ -100,7 +101,7 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         idle = self._done if self._done.any() else None
         states = self._states
         following, rewards, outcomes = self.world.sampler.step_many(states, actions, uniforms)
-        info |= self.single._describe(states, actions, outcomes)
+        described = self.single._describe(states, actions, outcomes)
         if idle is None:
             self.world.observe_many(states, actions)
         else:
@@ -110,15 +111,15 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         self._steps += 1
         terminated = self.single._absorbing[following]
         truncated = self._steps >= self.max_episode_steps if self.max_episode_steps else np.zeros_like(terminated)
-        truncated = truncated & ~terminated
-        infos = self._spread(info)
+        infos = self._spread(info) | self._spread(described, None if idle is None else ~idle)
         if idle is not None:
             terminated, truncated = terminated & ~idle, truncated & ~idle
             self._start(idle)
         finished = terminated | truncated
         self._done = finished
         if self._autoreset is AutoresetMode.SAME_STEP and finished.any():
-            infos["final_obs"], infos["_final_obs"] = self._states.copy(), finished
+            infos |= {"final_obs": self._states.copy(), "_final_obs": finished.copy()}
+            infos |= {"final_info": self._spread(info | described, finished), "_final_info": finished.copy()}
             self._start(finished)
         return self._states.copy(), rewards, terminated, truncated, infos
 
@@ -150,11 +151,12 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
             raise ValueError(f"options['reset_mask'] must be bool [{self.num_envs}], got {mask.dtype} {mask.shape}")
         return mask
 
-    def _spread(self, info: dict[str, Any]) -> dict[str, Any]:
-        """Return info as Gymnasium's vector form: an array per key and a mask of who has it."""
-        present = np.ones(self.num_envs, dtype=np.bool_)
+    def _spread(self, info: dict[str, Any], present: Bools | None = None) -> dict[str, Any]:
+        """Return info as Gymnasium's vector form: an array per key, 0 where absent, and a mask of who has it."""
+        present = np.ones(self.num_envs, dtype=np.bool_) if present is None else present
         infos: dict[str, Any] = {}
         for key, value in info.items():
-            infos[key] = np.broadcast_to(value, (self.num_envs,)).copy()
-            infos[f"_{key}"] = present
+            values = np.broadcast_to(value, (self.num_envs,))
+            infos[key] = np.where(present, values, np.zeros_like(values))
+            infos[f"_{key}"] = present.copy()
         return infos

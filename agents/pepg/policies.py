@@ -128,7 +128,7 @@ class _OneHot(BaseFeaturesExtractor):
     """State indices as unit vectors; Stable-Baselines3 has already encoded them when they get here."""
 
     def __init__(self, observation_space: spaces.Discrete) -> None:
-        super().__init__(observation_space, features_dim=int(observation_space.n))  # type: ignore[arg-type]
+        super().__init__(observation_space, features_dim=int(observation_space.n))
 
     def forward(self, observations: Tensor) -> Tensor:
         return observations.flatten(1).float()

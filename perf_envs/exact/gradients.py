@@ -65,6 +65,8 @@ def gradient_terms(
     Without ``with_response`` the response map is not differentiated and ``response`` is zero.
     """
     logits = torch.as_tensor(logits, dtype=torch.float64).detach()
+    if tuple(logits.shape) != (problem.n_states, problem.n_actions):
+        raise ValueError(f"logits must have shape ({problem.n_states}, {problem.n_actions}), got {tuple(logits.shape)}")
     if not bool(torch.isfinite(logits).all()):
         raise ValueError("logits must be finite")
     pi = torch.softmax(logits, dim=-1).requires_grad_(with_response)
@@ -79,8 +81,8 @@ def gradient_terms(
     moving = answer.rewards + problem.gamma * answer.expected_next(evaluation.state_values)
     if not moving.requires_grad:
         raise ValueError(
-            "the response map returned dynamics without gradients: it must be differentiable in pi for the performative "
-            "gradient (use performative_coef=0 for the myopic gradient of a world whose answer cannot be differentiated)"
+            "the response map returned dynamics without gradients: the performative gradient needs one that is "
+            "differentiable in pi (performative_coef=0 gives the myopic gradient of any world)"
         )
     (on_pi,) = torch.autograd.grad((density * moving).sum(), pi)
     response = through_softmax(on_pi, pi.detach())

@@ -63,11 +63,13 @@ class ChainSolver:
 
     def values(self, rewards: Tensor) -> Tensor:
         """Return ``(I - gamma P)^-1 rewards`` as ``[S]``, differentiable in the chain and the rewards."""
-        return _Solve.apply(self.probs, rewards, self, False)  # type: ignore[no-untyped-call]
+        solution: Tensor = _Solve.apply(self.probs, rewards, self, False)  # type: ignore[no-untyped-call]
+        return solution
 
     def visits(self, start: Tensor) -> Tensor:
         """Return ``(I - gamma P^T)^-1 start`` as ``[S]``: expected discounted visits, differentiable likewise."""
-        return _Solve.apply(self.probs, start, self, True)  # type: ignore[no-untyped-call]
+        solution: Tensor = _Solve.apply(self.probs, start, self, True)  # type: ignore[no-untyped-call]
+        return solution
 
     def _apply(self, rhs: Tensor, transposed: bool) -> Tensor:
         return torch.from_numpy(self._factors.solve(rhs.detach().numpy(), transposed))
@@ -84,7 +86,7 @@ class _Solve(torch.autograd.Function):
         return solution
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         solver: ChainSolver = ctx.solver
         (solution,) = ctx.saved_tensors
         adjoint = solver._apply(grad, not ctx.transposed)

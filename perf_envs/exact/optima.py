@@ -56,8 +56,8 @@ def best_known(problem: PerformativeMDP) -> BestKnown:
                 break
         else:
             raise ValueError(
-                "no best known policy is shipped for this world: compute one with agents.planning.pepg(problem) and pass "
-                "its value as best_value"
+                "no best known policy is shipped for this world: compute one with agents.planning.pepg(problem) "
+                "and pass its value as best_value"
             )
     return _known[problem]
 

@@ -48,6 +48,12 @@ class Evaluation:
         """Return ``Q [S, A]``."""
         return self.dynamics.rewards + self.gamma * self.dynamics.expected_next(self.state_values)
 
+    def plain_state_values(self) -> Tensor:
+        """Return ``V [S]`` without the entropy in the reward, from the same factorisation."""
+        if self.entropy_coef == 0.0:
+            return self.state_values
+        return self.solver.values((self.pi * self.dynamics.rewards).sum(-1))
+
     def advantages(self) -> Tensor:
         """Return ``A [S, A]``, the soft advantage when ``entropy_coef`` is not zero."""
         raw = self.action_values() - self.state_values[:, None]

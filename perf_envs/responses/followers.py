@@ -10,8 +10,9 @@ and solves, for the deployed policy ``pi`` and intervention cost ``c``,
 Together they answer with ``sigma = softmax(beta * mean_i Q_i)`` over the five interventions, and the agent's move is
 replaced with probability ``sigma(m|s)`` by ``m``.
 
-The best responses are found by policy iteration over all followers at once: one sparse block-diagonal factorisation per
-improvement, the last of which also serves the gradient (implicit-function theorem).
+The best responses are found by policy iteration over all followers at once, started from the answer given last: one
+sparse block-diagonal factorisation per improvement, the last of which also serves the gradient (implicit-function
+theorem).
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ NO_INTERVENTION = 4
 #: Sweeps of value iteration before the first policy improvement; fewer cost an extra factorisation, more are wasted.
 _WARM_UP_SWEEPS = 8
 _MAX_IMPROVEMENTS = 1000
-#: An intervention must be better by more than rounding to replace another: otherwise ties could cycle.
-_TIE = 1e-13
+#: Relative differences of values below this are rounding: no reason to replace a choice (else ties could cycle).
+_ROUNDING = 1e-13
+#: Values this many roundings apart count as tied when ties are settled; wide enough that rounding cannot undo it.
+_TIES_PER_ROUNDING = 10.0
 
 
 class FollowerResponse(ResponseMap):
@@ -74,6 +77,8 @@ class FollowerResponse(ResponseMap):
         self.n_states = len(next_state)
         self.next_state, self.goals = next_state, goals
         self._live = ~goals
+        # Where the next policy iteration starts; a guess that saves time and cannot change an answer.
+        self._last_choice: Ints | None = None
         # [4, S, F], followers last: every operation below runs along contiguous memory.
         rewards = follower_landing_reward.T[next_state.T]
         self._rewards: Floats = np.ascontiguousarray(np.where(goals[None, :, None], 0.0, rewards))
@@ -109,7 +114,8 @@ class FollowerResponse(ResponseMap):
 
     def mean_best_response(self, pi: Tensor) -> Tensor:
         """Return the followers' average optimal action values ``[S, 5]`` against ``pi``, differentiable in ``pi``."""
-        return _MeanBestResponse.apply(pi, self)  # type: ignore[no-untyped-call]
+        mean_q: Tensor = _MeanBestResponse.apply(pi, self)  # type: ignore[no-untyped-call]
+        return mean_q
 
     # -- best responses of all followers at once ------------------------------------------------------------------
 
@@ -121,34 +127,54 @@ class FollowerResponse(ResponseMap):
         return result
 
     def _best_response(self, pi: Floats) -> _BestResponse:
-        """Solve every follower's decision problem by policy iteration."""
+        """Solve every follower's decision problem by policy iteration, from the answer given last."""
         weights = np.ascontiguousarray(pi.T)[:, :, None]
-        move_values = self._move_values(np.zeros(self._rewards.shape[1:]))
-        for _ in range(_WARM_UP_SWEEPS):
-            best = np.maximum(move_values.max(0) - self.intervention_cost, (weights * move_values).sum(0))
-            move_values = self._move_values(best * self._live[:, None])
-        nobody = np.full(move_values.shape[1:], NO_INTERVENTION)
-        choice = self._improve(weights, move_values, nobody)
+        choice = self._last_choice if self._last_choice is not None else self._first_choice(weights)
         for _ in range(_MAX_IMPROVEMENTS):
             values, factors = self._evaluate(weights, choice)
             move_values = self._move_values(values)
             improved = self._improve(weights, move_values, choice)
             if np.array_equal(improved, choice):
-                own = (weights * move_values).sum(0)
-                return _BestResponse(move_values, own, choice == NO_INTERVENTION, factors)
+                break
             choice = improved
-        raise RuntimeError(f"the followers' best responses did not settle in {_MAX_IMPROVEMENTS} improvements")
+        else:
+            raise RuntimeError(f"the followers' best responses did not settle in {_MAX_IMPROVEMENTS} improvements")
+        # Which of several best choices was reached depends on the start, and rounding with it. Settling ties by a rule
+        # makes the answer a function of the policy alone, to the last bit.
+        own, canonical = self._settle_ties(weights, move_values)
+        if not np.array_equal(canonical, choice):
+            values, factors = self._evaluate(weights, canonical)
+            move_values = self._move_values(values)
+            own = (weights * move_values).sum(0)
+        self._last_choice = canonical
+        return _BestResponse(move_values, own, canonical == NO_INTERVENTION, factors)
+
+    def _first_choice(self, weights: Floats) -> Ints:
+        """Return interventions to start from: greedy after a few sweeps of value iteration."""
+        move_values = self._move_values(np.zeros(self._rewards.shape[1:]))
+        for _ in range(_WARM_UP_SWEEPS):
+            best = np.maximum(move_values.max(0) - self.intervention_cost, (weights * move_values).sum(0))
+            move_values = self._move_values(best * self._live[:, None])
+        return self._settle_ties(weights, move_values)[1]
 
     def _improve(self, weights: Floats, move_values: Floats, choice: Ints) -> Ints:
-        """Return the greedy interventions ``[S, F]``, keeping ``choice`` where nothing is better by more than rounding."""
+        """Return the greedy interventions ``[S, F]``, or ``choice`` where nothing is better by more than rounding."""
         own = (weights * move_values).sum(0)
         move = move_values.argmax(0)
-        forced = np.take_along_axis(move_values, move[None], 0)[0]
+        forced = np.take_along_axis(move_values, move[None], 0)[0] - self.intervention_cost
         chosen = np.take_along_axis(move_values, np.minimum(choice, N_MOVES - 1)[None], 0)[0]
         current = np.where(choice == NO_INTERVENTION, own, chosen - self.intervention_cost)
-        greedy = np.where(forced - self.intervention_cost > own, move, NO_INTERVENTION)
-        better = np.maximum(forced - self.intervention_cost, own) > current + _TIE
+        greedy = np.where(forced > own, move, NO_INTERVENTION)
+        better = np.maximum(forced, own) > current + _rounding(move_values)
         return np.where(better, greedy, choice)
+
+    def _settle_ties(self, weights: Floats, move_values: Floats) -> tuple[Floats, Ints]:
+        """Return own-move values and best interventions, ties going to "no intervention", then to the first move."""
+        own = (weights * move_values).sum(0)
+        best = move_values.max(0)
+        tie = _TIES_PER_ROUNDING * _rounding(move_values)
+        first_best = (move_values >= best - tie).argmax(0)
+        return own, np.where(best - self.intervention_cost > own + tie, first_best, NO_INTERVENTION)
 
     def _evaluate(self, weights: Floats, choice: Ints) -> tuple[Floats, Any]:
         """Return each follower's values ``[S, F]`` under its ``choice [S, F]``, and the factorisation used."""
@@ -165,6 +191,10 @@ class FollowerResponse(ResponseMap):
         moves = sp.csc_array((chain[used], (rows[used], columns[used])), shape=(size, size))
         factors = splu(sp.csc_array(sp.eye_array(size, format="csc") - self.gamma * moves))
         return factors.solve(rewards.T.ravel()).reshape(n_followers, n_states).T, factors
+
+
+def _rounding(values: Floats) -> float:
+    return _ROUNDING * max(1.0, float(np.abs(values).max()))
 
 
 class _BestResponse(NamedTuple):
@@ -198,7 +228,7 @@ class _MeanBestResponse(torch.autograd.Function):
         return torch.from_numpy(np.ascontiguousarray(mean_q))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         response: FollowerResponse = ctx.response
         move_values, _, lets_go, factors = ctx.solution
         (pi,) = ctx.saved_tensors
