@@ -1,73 +1,114 @@
 """Softmax ascent on the exact performative policy gradient: the loop under the planning methods.
 
-    theta <- theta + step(grad J_alpha,lambda(theta)),     pi = softmax(theta)
+    theta <- theta + step(pi, g),     pi = softmax(theta),     g = grad_pi J_alpha,lambda, centred per state
 
-with the weight ``alpha`` of the world's answer and the entropy weight ``lambda`` on a schedule of the run.
+with the weight ``alpha`` of the world's answer and the entropy weight ``lambda`` on a schedule of the run. Methods differ
+in the step: plain, Adam's, natural, or with a barrier added to the gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
 from perf_envs.exact import GradientTerms, gradient_terms
+from perf_envs.validation import as_policy, check_choice, check_number
 
 Coefficient = Callable[[float], float]
-#: Turns a gradient with respect to logits ``[S, A]`` into the change of the logits.
-Step = Callable[[Tensor], Tensor]
+#: Turns the centred gradient with respect to the table ``[S, A]``, and what it came from, into the change of the logits.
+Step = Callable[[Tensor, GradientTerms], Tensor]
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Weights of a run as functions of its progress, from 0 to 1.
+class Objective:
+    """What a run ascends, as functions of its progress from 0 to 1.
 
     Attributes:
         performative_coef: weight of the world's answer.
         entropy_coef: weight of the entropy, in units of the range of the world's rewards.
+        bonus: centred gradient of a further term with respect to the table, as a function of the policy.
     """
 
     performative_coef: Coefficient
     entropy_coef: Coefficient
+    bonus: Callable[[Tensor], Tensor] | None = None
+
+    @classmethod
+    def constant(
+        cls, performative_coef: float, entropy_coef: float = 0.0, bonus: Callable[[Tensor], Tensor] | None = None
+    ) -> Objective:
+        """Return weights that stay as they are."""
+        return cls(lambda progress: performative_coef, lambda progress: entropy_coef, bonus)
+
+
+class Iterate(NamedTuple):
+    """A policy met on the way."""
+
+    policy: Tensor
+    """``[S, A]``."""
+    value: float
+    """``J``, without entropy or bonus."""
+    gap: float
+    """First-order gap of the ascended objective: the most it could gain by moving towards any other policy."""
 
 
 class Run:
     """One ascent from one start.
 
     Attributes:
-        logits: where the run is now.
-        policy: the best policy met, ``[S, A]``, and its value ``value``.
-        gap: first-order gap at ``policy``.
+        logits: where the run goes on from.
+        last: the last policy evaluated; ``best``: the one with the largest ``J``.
+        converged: whether the gap of the last policy was below the tolerance.
         history: ``J`` of every policy met.
     """
 
     def __init__(self, problem: PerformativeMDP, logits: Tensor) -> None:
         self.problem = problem
-        self.logits = logits.clone()
-        self.policy = torch.softmax(logits, -1)
-        self.value = -torch.inf
-        self.gap = torch.inf
+        self.logits = logits
+        self.last = self.best = Iterate(torch.softmax(logits, -1), -torch.inf, torch.inf)
+        self.converged = False
         self.history: list[float] = []
 
-    def advance(self, n_iterations: int, schedule: Schedule, step: Step, tolerance: float = 0.0) -> None:
+    def advance(self, n_iterations: int, objective: Objective, step: Step, tolerance: float = 0.0) -> Run:
         """Make a whole scheduled run of at most ``n_iterations`` steps, from the current logits.
 
-        Stops early once the weights have reached their final values and the first-order gap is below ``tolerance``.
+        Stops early once the weights have reached their final values and the gap is at most ``tolerance``.
         """
         scale = reward_scale(self.problem)
-        final = (schedule.performative_coef(1.0), schedule.entropy_coef(1.0))
+        final = (objective.performative_coef(1.0), objective.entropy_coef(1.0))
         for iteration in range(n_iterations):
             progress = iteration / n_iterations
-            alpha, entropy = schedule.performative_coef(progress), schedule.entropy_coef(progress)
-            terms = gradient_terms(self.problem, self.logits, entropy * scale, with_response=alpha != 0.0)
+            alpha, entropy = objective.performative_coef(progress), objective.entropy_coef(progress)
+            terms = gradient_terms(
+                self.problem, torch.softmax(self.logits, -1), entropy * scale, with_response=alpha != 0.0
+            )
             gradient = terms.policy + alpha * terms.response
+            if objective.bonus is not None:
+                gradient = gradient + objective.bonus(terms.evaluation.pi)
             self._note(terms, gradient)
-            if (alpha, entropy) == final and self.gap <= tolerance:
-                return
-            self.logits += step(gradient)
+            self.converged = (alpha, entropy) == final and self.last.gap <= tolerance
+            if self.converged:
+                break
+            self.logits = self.logits + step(gradient, terms)
+        return self
+
+    def result(self, method: str) -> PlanningResult:
+        """Return the last policy as the result of ``method``; warn if the run has not converged."""
+        return PlanningResult(
+            policy=self.last.policy,
+            value=self.last.value,
+            history=torch.tensor(self.history, dtype=torch.float64),
+            n_iter=len(self.history),
+            converged=self.converged,
+            method=method,
+            gap=self.last.gap,
+        ).warn_unless_converged()
 
     def _note(self, terms: GradientTerms, gradient: Tensor) -> None:
         evaluation = terms.evaluation
@@ -75,16 +116,30 @@ class Run:
         if not bool(torch.isfinite(gradient).all()):
             raise ValueError(f"the response map gave a gradient that is not finite, at a policy of value {value}")
         self.history.append(value)
-        if value > self.value:
-            self.value, self.policy = value, evaluation.pi
-            self.gap = first_order_gap(gradient, evaluation.pi)
+        self.last = Iterate(evaluation.pi, value, first_order_gap(gradient))
+        if value > self.best.value:
+            self.best = self.last
 
 
-def first_order_gap(gradient: Tensor, pi: Tensor) -> float:
-    """Return ``max_q <grad_pi J, q - pi>`` from the gradient ``[S, A]`` with respect to softmax logits."""
-    # Dividing by pi gives the gradient with respect to the table, centred per state.
-    centred = gradient / pi.clamp_min(torch.finfo(pi.dtype).tiny)
-    return float(centred.max(-1).values.clamp_min(0.0).sum())
+def start_logits(problem: PerformativeMDP, initial_policy: object | None) -> Tensor:
+    """Return the logits of a start policy; ``None`` is the uniform one.
+
+    Raises:
+        ValueError: the policy is not valid or has a probability of 0, which a softmax cannot leave.
+    """
+    shape = (problem.n_states, problem.n_actions)
+    if initial_policy is None:
+        return torch.zeros(shape, dtype=torch.float64)
+    policy = as_policy(initial_policy, *shape, name="initial_policy")
+    if bool((policy <= 0.0).any()):
+        state, action = (policy <= 0.0).nonzero()[0].tolist()
+        raise ValueError(f"initial_policy must be positive everywhere, got 0 at state {state}, action {action}")
+    return torch.log(policy)
+
+
+def first_order_gap(gradient: Tensor) -> float:
+    """Return ``max_q <gradient, q - pi>`` from a gradient ``[S, A]`` with respect to the table, centred per state."""
+    return float(gradient.max(-1).values.sum())
 
 
 def reward_scale(problem: PerformativeMDP) -> float:
@@ -93,23 +148,38 @@ def reward_scale(problem: PerformativeMDP) -> float:
     return float(rewards.max() - rewards.min()) or 1.0
 
 
+def value_scale(problem: PerformativeMDP) -> float:
+    """Return the size of the values of a world, at least 1: what tolerances are relative to."""
+    return max(1.0, float(problem.unshifted().rewards.abs().max()) / (1.0 - problem.gamma))
+
+
 def fixed_step(learning_rate: float) -> Step:
     """Return plain gradient steps of size ``learning_rate``."""
-    return lambda gradient: learning_rate * gradient
+    return lambda gradient, terms: learning_rate * terms.evaluation.pi * gradient
 
 
 def adam_step(learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)) -> Step:
     """Return Adam's steps (torch's own implementation), with moments of their own."""
-    state: list[tuple[Tensor, torch.optim.Adam]] = []
+    moved: Tensor | None = None
+    optimizer: torch.optim.Adam | None = None
 
-    def step(gradient: Tensor) -> Tensor:
-        if not state:
+    def step(gradient: Tensor, terms: GradientTerms) -> Tensor:
+        nonlocal moved, optimizer
+        if moved is None or optimizer is None:
             moved = torch.zeros_like(gradient)
-            state.append((moved, torch.optim.Adam([moved], lr=learning_rate, betas=betas, maximize=True)))
-        moved, optimizer = state[0]
+            optimizer = torch.optim.Adam([moved], lr=learning_rate, betas=betas, maximize=True)
         before = moved.clone()
-        moved.grad = gradient
+        moved.grad = terms.evaluation.pi * gradient
         optimizer.step()
         return moved - before
 
     return step
+
+
+def step_rule(step: str, learning_rate: float | None) -> Step:
+    """Return a fresh step of the named rule, with its default learning rate unless one is given."""
+    check_choice("step", step, ("adam", "fixed"))
+    rate = None if learning_rate is None else check_number("learning_rate", learning_rate, above=0.0)
+    if step == "adam":
+        return adam_step(0.1 if rate is None else rate)
+    return fixed_step(1.0 if rate is None else rate)

@@ -7,31 +7,29 @@ So both schedules are tried from several starts on a short budget, and only the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from agents.planning.ascent import Run, Schedule, Step, adam_step, fixed_step
+from agents.planning.ascent import Objective, Run, start_logits, step_rule, value_scale
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
-from perf_envs.validation import as_policy, check_choice, check_count, check_number
+from perf_envs.validation import check_count, check_number
 
 #: Weight of the entropy while it is kept, in units of the range of the rewards.
 ENTROPY = 0.01
 
 #: The answer is phased in over the first half, entropy is kept until it is in: first learn to act, then to be answered.
-RAMP = Schedule(
+RAMP = Objective(
     performative_coef=lambda progress: min(1.0, 2.0 * progress),
     entropy_coef=lambda progress: ENTROPY * min(1.0, max(0.0, (0.8 - progress) / 0.3)),
 )
 #: The full gradient from the start, entropy given up by half of the run.
-FULL = Schedule(
+FULL = Objective(
     performative_coef=lambda progress: 1.0,
     entropy_coef=lambda progress: ENTROPY * max(0.0, 1.0 - 2.0 * progress),
 )
 #: Plain ascent on the performative value, to the end.
-POLISH = Schedule(performative_coef=lambda progress: 1.0, entropy_coef=lambda progress: 0.0)
+POLISH = Objective.constant(1.0)
 
 
 def pepg(
@@ -66,52 +64,36 @@ def pepg(
     """
     check_count("n_iterations", n_iterations, at_least=8)
     starts = _starts(problem, check_count("n_starts", n_starts), initial_policy, seed)
-    make_step = _step_rule(step, learning_rate)
-    short = max(n_iterations // 8, 1)
-    trials = [(Run(problem, logits), schedule, logits) for logits in starts for schedule in (RAMP, FULL)]
-    for run, schedule, _ in trials:
-        run.advance(short, schedule, make_step())
-    trials.sort(key=lambda trial: -trial[0].value)
-    finalists = []
-    for trial, schedule, logits in trials[: max(2, len(trials) // 4)]:
-        run = Run(problem, logits)
-        run.advance(n_iterations, schedule, make_step())
-        finalists += [run, trial]
-    best = max(finalists, key=lambda run: run.value)
-    polished = Run(problem, torch.log(best.policy))
-    polished.advance(n_iterations, POLISH, make_step(), tolerance * max(1.0, abs(best.value)))
-    best_run = max((polished, best), key=lambda run: run.value)
-    runs = [trial for trial, _, _ in trials]
-    return PlanningResult(
-        policy=best_run.policy,
-        value=best_run.value,
-        history=torch.tensor(best.history + polished.history, dtype=torch.float64),
-        n_iter=sum(len(run.history) for run in {*runs, *finalists, polished}),
-        converged=best_run.gap <= tolerance * max(1.0, abs(best_run.value)),
-        method="pepg",
-        gap=best_run.gap,
-        start_values=torch.tensor(
-            sorted((run.value for run in {*runs, *finalists}), reverse=True), dtype=torch.float64
-        ),
+    trials = [(logits, schedule) for logits in starts for schedule in (RAMP, FULL)]
+
+    def run(logits: Tensor, objective: Objective, length: int, floor: float = 0.0) -> Run:
+        return Run(problem, logits).advance(length, objective, step_rule(step, learning_rate), floor)
+
+    tried = [run(logits, schedule, max(n_iterations // 8, 1)) for logits, schedule in trials]
+    order = sorted(range(len(trials)), key=lambda index: -tried[index].best.value)
+    carried = [run(*trials[index], n_iterations) for index in order[: max(2, len(trials) // 4)]]
+    best = max((*tried, *carried), key=lambda candidate: candidate.best.value)
+    # A probability that has underflowed to 0 has no logit; it is left where a softmax can bring it back.
+    logits = torch.log(best.best.policy.clamp_min(1e-30))
+    polished = run(
+        logits, POLISH, n_iterations, check_number("tolerance", tolerance, at_least=0.0) * value_scale(problem)
     )
+    runs = [*tried, *carried, polished]
+    winner = max((polished.last, polished.best, best.best), key=lambda iterate: iterate.value)
+    return PlanningResult(
+        policy=winner.policy,
+        value=winner.value,
+        history=torch.tensor(best.history + polished.history, dtype=torch.float64),
+        n_iter=sum(len(run.history) for run in runs),
+        converged=winner.gap <= tolerance * value_scale(problem),
+        method="pepg",
+        gap=winner.gap,
+        start_values=torch.tensor(sorted((run.best.value for run in runs), reverse=True), dtype=torch.float64),
+    ).warn_unless_converged()
 
 
 def _starts(problem: PerformativeMDP, n_starts: int, initial_policy: object | None, seed: int) -> list[Tensor]:
-    shape = (problem.n_states, problem.n_actions)
+    first = start_logits(problem, initial_policy)
     generator = torch.Generator().manual_seed(seed)
-    first = torch.zeros(shape, dtype=torch.float64)
-    if initial_policy is not None:
-        policy = as_policy(initial_policy, *shape, name="initial_policy")
-        if bool((policy <= 0.0).any()):
-            raise ValueError("initial_policy must have positive entries: a softmax cannot leave a probability of 0")
-        first = torch.log(policy)
-    others = [2.0 * torch.randn(shape, dtype=torch.float64, generator=generator) for _ in range(n_starts - 1)]
+    others = [2.0 * torch.randn(first.shape, dtype=torch.float64, generator=generator) for _ in range(n_starts - 1)]
     return [first, *others]
-
-
-def _step_rule(step: str, learning_rate: float | None) -> Callable[[], Step]:
-    check_choice("step", step, ("adam", "fixed"))
-    rate = check_number("learning_rate", learning_rate, above=0.0) if learning_rate is not None else None
-    if step == "adam":
-        return lambda: adam_step(0.1 if rate is None else rate)
-    return lambda: fixed_step(1.0 if rate is None else rate)

@@ -33,10 +33,12 @@ class PlanningResult:
     gap: float
     start_values: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
 
-    def __post_init__(self) -> None:
+    def warn_unless_converged(self) -> PlanningResult:
+        """Warn if the method stopped early; return the result."""
         if not self.converged:
             warnings.warn(
                 f"{self.method} stopped before it converged (first-order gap {self.gap:.2g}): "
                 "allow more iterations, or read the result as a lower bound",
-                stacklevel=4,
+                stacklevel=3,
             )
+        return self

@@ -16,14 +16,18 @@ from torch import Tensor
 
 from perf_envs.exact.values import Evaluation, evaluate
 from perf_envs.problem import PerformativeMDP
+from perf_envs.validation import as_policy
 
 
 @dataclass(frozen=True, eq=False)
 class GradientTerms:
-    """The terms of ``grad J`` with respect to softmax logits, each ``[S, A]``, and the value they belong to.
+    """The terms of ``grad J`` with respect to the policy table, each ``[S, A]``, and the value they belong to.
+
+    Tables move within their rows, so each term is centred: ``sum_a pi(a|s) term(s,a) = 0``. Then ``pi * term`` is the
+    gradient with respect to softmax logits, and ``term / d(s)`` the natural gradient.
 
     Attributes:
-        policy: the myopic gradient (with the gradient of the entropy at fixed dynamics, if regularised).
+        policy: the myopic gradient ``d(s) A(s,a) / (1-gamma)``, of the entropy at fixed dynamics too, if regularised.
         response: the reward and dynamics terms together, before any ``performative_coef``.
         evaluation: the policy evaluated in the world's answer.
         occupancy: ``d [S]``.
@@ -36,7 +40,7 @@ class GradientTerms:
 
 
 def performative_gradient(
-    problem: PerformativeMDP, logits: Tensor, performative_coef: float = 1.0, entropy_coef: float = 0.0
+    problem: PerformativeMDP, logits: object, performative_coef: float = 1.0, entropy_coef: float = 0.0
 ) -> Tensor:
     """Return the gradient of ``J(softmax(logits))``, by the theorem.
 
@@ -53,42 +57,41 @@ def performative_gradient(
         ValueError: ``logits`` has the wrong shape or is not finite; or ``performative_coef`` is not 0 and the response
             map does not pass gradients on.
     """
-    terms = gradient_terms(problem, logits, entropy_coef, with_response=performative_coef != 0.0)
-    return terms.policy + performative_coef * terms.response
+    table = torch.as_tensor(logits, dtype=torch.float64).detach()
+    if tuple(table.shape) != (problem.n_states, problem.n_actions):
+        raise ValueError(f"logits must have shape ({problem.n_states}, {problem.n_actions}), got {tuple(table.shape)}")
+    if not bool(torch.isfinite(table).all()):
+        raise ValueError("logits must be finite")
+    pi = torch.softmax(table, dim=-1)
+    terms = gradient_terms(problem, pi, entropy_coef, with_response=performative_coef != 0.0)
+    return pi * (terms.policy + performative_coef * terms.response)
 
 
 def gradient_terms(
-    problem: PerformativeMDP, logits: Tensor, entropy_coef: float = 0.0, with_response: bool = True
+    problem: PerformativeMDP, pi: object, entropy_coef: float = 0.0, with_response: bool = True
 ) -> GradientTerms:
-    """Return the terms of the performative policy gradient at ``softmax(logits)``.
+    """Return the terms of the performative policy gradient at a policy table ``pi [S, A]``.
 
     Without ``with_response`` the response map is not differentiated and ``response`` is zero.
+
+    Raises:
+        ValueError: ``pi`` is not a policy; or the response map does not pass gradients on.
     """
-    logits = torch.as_tensor(logits, dtype=torch.float64).detach()
-    if tuple(logits.shape) != (problem.n_states, problem.n_actions):
-        raise ValueError(f"logits must have shape ({problem.n_states}, {problem.n_actions}), got {tuple(logits.shape)}")
-    if not bool(torch.isfinite(logits).all()):
-        raise ValueError("logits must be finite")
-    pi = torch.softmax(logits, dim=-1).requires_grad_(with_response)
-    answer = problem.response(pi)
-    still = answer.detach() if with_response else answer
-    evaluation = evaluate(still, pi.detach(), entropy_coef)
-    density = evaluation.occupancy(problem.rho)[:, None] * pi.detach() / (1.0 - problem.gamma)
+    pi = as_policy(pi, problem.n_states, problem.n_actions).detach()
+    moving = pi.clone().requires_grad_(with_response)
+    answer = problem.response(moving)
+    evaluation = evaluate(answer.detach() if with_response else answer, pi, entropy_coef)
+    occupancy = evaluation.occupancy(problem.rho)
+    density = occupancy[:, None] / (1.0 - problem.gamma)
     policy = density * evaluation.advantages()
     if not with_response:
-        return GradientTerms(policy, torch.zeros_like(policy), evaluation, evaluation.occupancy(problem.rho))
+        return GradientTerms(policy, torch.zeros_like(policy), evaluation, occupancy)
     # d, pi, A and V are numbers here; only P_pi and r_pi move with pi.
-    moving = answer.rewards + problem.gamma * answer.expected_next(evaluation.state_values)
-    if not moving.requires_grad:
+    payoff = answer.rewards + problem.gamma * answer.expected_next(evaluation.state_values)
+    if not payoff.requires_grad:
         raise ValueError(
             "the response map returned dynamics without gradients: the performative gradient needs one that is "
             "differentiable in pi (performative_coef=0 gives the myopic gradient of any world)"
         )
-    (on_pi,) = torch.autograd.grad((density * moving).sum(), pi)
-    response = through_softmax(on_pi, pi.detach())
-    return GradientTerms(policy, response, evaluation, evaluation.occupancy(problem.rho))
-
-
-def through_softmax(gradient: Tensor, pi: Tensor) -> Tensor:
-    """Turn a gradient with respect to ``pi [S, A]`` into one with respect to its softmax logits."""
-    return pi * (gradient - (pi * gradient).sum(-1, keepdim=True))
+    (response,) = torch.autograd.grad((density * pi * payoff).sum(), moving)
+    return GradientTerms(policy, response - (pi * response).sum(-1, keepdim=True), evaluation, occupancy)

@@ -1,0 +1,130 @@
+"""Plain and natural policy gradient ascent, and the log barrier: one start, one step rule, exact gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agents.planning.ascent import Objective, Run, Step, start_logits, step_rule, value_scale
+from agents.planning.result import PlanningResult
+from perf_envs import PerformativeMDP
+from perf_envs.exact import GradientTerms
+from perf_envs.validation import check_count, check_number
+
+
+def gradient_ascent(
+    problem: PerformativeMDP,
+    *,
+    performative_coef: float = 1.0,
+    entropy_coef: float = 0.0,
+    n_iterations: int = 1000,
+    step: str = "adam",
+    learning_rate: float | None = None,
+    initial_policy: object | None = None,
+    tolerance: float = 1e-6,
+) -> PlanningResult:
+    """Softmax policy gradient ascent from one start.
+
+    Args:
+        problem: the world.
+        performative_coef: 1 follows the performative gradient, 0 the myopic one, to a stable point.
+        entropy_coef: weight of the entropy, in units of the range of the rewards.
+        n_iterations: steps at most.
+        step: ``"adam"`` or ``"fixed"``.
+        learning_rate: 0.1 for Adam and 1.0 for fixed steps by default.
+        initial_policy: start, ``[S, A]`` with positive entries; the uniform policy by default.
+        tolerance: first-order gap of the ascended objective, relative to the value, at which it has converged.
+
+    Returns:
+        The last policy met; ``history`` has the values of all.
+    """
+    objective = Objective.constant(performative_coef, entropy_coef)
+    return _single(
+        problem, "gradient_ascent", objective, step_rule(step, learning_rate), n_iterations, initial_policy, tolerance
+    )
+
+
+def natural_policy_gradient(
+    problem: PerformativeMDP,
+    *,
+    performative_coef: float = 1.0,
+    entropy_coef: float = 0.0,
+    n_iterations: int = 1000,
+    learning_rate: float = 0.1,
+    initial_policy: object | None = None,
+    tolerance: float = 1e-6,
+) -> PlanningResult:
+    """Natural gradient ascent on softmax tables, in closed form.
+
+    The Fisher information of a softmax table is ``d(s) (diag pi - pi pi')`` per state, so the natural direction is the
+    gradient with respect to the logits divided by ``d(s) pi(a|s)``. With ``performative_coef = 0`` it is multiplicative weights on the
+    advantages: ``pi <- pi exp(eta A / (1-gamma))`` (Kakade 2001; Agarwal et al. 2021).
+
+    Args:
+        problem: the world.
+        performative_coef: 1 follows the performative gradient, 0 the myopic one.
+        entropy_coef: weight of the entropy, in units of the range of the rewards.
+        n_iterations: steps at most.
+        learning_rate: ``eta``.
+        initial_policy: start, ``[S, A]`` with positive entries; the uniform policy by default.
+        tolerance: first-order gap, relative to the value, at which it has converged.
+    """
+    rate = check_number("learning_rate", learning_rate, above=0.0)
+
+    def step(gradient: Tensor, terms: GradientTerms) -> Tensor:
+        visited = (terms.occupancy > 0.0)[:, None]  # elsewhere there is no information, and nothing to move for
+        return torch.where(visited, rate * gradient / torch.where(visited, terms.occupancy[:, None], 1.0), 0.0)
+
+    objective = Objective.constant(performative_coef, entropy_coef)
+    return _single(problem, "natural_policy_gradient", objective, step, n_iterations, initial_policy, tolerance)
+
+
+def log_barrier(
+    problem: PerformativeMDP,
+    *,
+    barrier: float = 1e-3,
+    performative_coef: float = 1.0,
+    n_iterations: int = 1000,
+    step: str = "adam",
+    learning_rate: float | None = None,
+    initial_policy: object | None = None,
+    tolerance: float = 1e-6,
+) -> PlanningResult:
+    """Ascent on ``J(pi) + barrier / (S A) sum_{s,a} log pi(a|s)``, which keeps every action in play.
+
+    Its stationary points are within ``2 barrier / (1-gamma) * max_s d*(s)/rho(s)`` of the optimum of fixed dynamics
+    (Agarwal et al. 2021, Theorem 12).
+
+    Args:
+        problem: the world.
+        barrier: weight of the barrier, in units of reward, > 0.
+        performative_coef: 1 follows the performative gradient, 0 the myopic one.
+        n_iterations: steps at most.
+        step: ``"adam"`` or ``"fixed"``.
+        learning_rate: 0.1 for Adam and 1.0 for fixed steps by default.
+        initial_policy: start, ``[S, A]`` with positive entries; the uniform policy by default.
+        tolerance: first-order gap of the barrier objective, relative to the value, at which it has converged.
+    """
+    check_number("barrier", barrier, above=0.0)
+
+    def bonus(pi: Tensor) -> Tensor:
+        return barrier / pi.shape[0] * (1.0 / (pi.shape[1] * pi) - 1.0)
+
+    objective = Objective.constant(performative_coef, bonus=bonus)
+    return _single(
+        problem, "log_barrier", objective, step_rule(step, learning_rate), n_iterations, initial_policy, tolerance
+    )
+
+
+def _single(
+    problem: PerformativeMDP,
+    method: str,
+    objective: Objective,
+    step: Step,
+    n_iterations: int,
+    initial_policy: object | None,
+    tolerance: float,
+) -> PlanningResult:
+    run = Run(problem, start_logits(problem, initial_policy))
+    floor = check_number("tolerance", tolerance, at_least=0.0) * value_scale(problem)
+    return run.advance(check_count("n_iterations", n_iterations), objective, step, floor).result(method)
