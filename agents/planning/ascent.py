@@ -2,12 +2,13 @@
 
     theta <- theta + step(pi, g),     pi = softmax(theta),     g = grad_pi J_alpha,lambda, centred per state
 
-with the weight ``alpha`` of the world's answer and the entropy weight ``lambda`` on a schedule of the run. Methods differ
-in the step: plain, Adam's, natural, or with a barrier added to the gradient.
+with the weight ``alpha`` of the world's answer and the entropy weight ``lambda`` on a schedule of the run. Methods
+differ in the step: plain, Adam's or natural.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,11 +18,11 @@ from torch import Tensor
 
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
-from perf_envs.exact import GradientTerms, gradient_terms
+from perf_envs.exact import GradientTerms, advantages, gradient_terms
 from perf_envs.validation import as_policy, check_choice, check_number
 
 Coefficient = Callable[[float], float]
-#: Turns the centred gradient with respect to the table ``[S, A]``, and what it came from, into the change of the logits.
+#: Turns the centred gradient with respect to the table ``[S, A]`` and what it came from into the change of the logits.
 Step = Callable[[Tensor, GradientTerms], Tensor]
 
 
@@ -153,6 +154,28 @@ def value_scale(problem: PerformativeMDP) -> float:
     return max(1.0, float(problem.unshifted().rewards.abs().max()) / (1.0 - problem.gamma))
 
 
+def natural_step(learning_rate: float, max_divergence: float = torch.inf) -> Step:
+    """Return natural gradient steps ``learning_rate * F^+ grad`` on softmax tables, shortened to a trust region.
+
+    The Fisher information of a softmax table is ``d(s) (diag pi - pi pi')`` per state, so the natural direction is the
+    gradient with respect to the table divided by ``d(s)``; states that are never visited have no information and stay.
+
+    Args:
+        learning_rate: step size.
+        max_divergence: largest expected KL divergence of a step, to second order, in nats.
+    """
+
+    def step(gradient: Tensor, terms: GradientTerms) -> Tensor:
+        visited = (terms.occupancy > 0.0)[:, None]
+        occupancy = torch.where(visited, terms.occupancy[:, None], 1.0)
+        direction = torch.where(visited, gradient / occupancy, 0.0)
+        curvature = float((occupancy * terms.evaluation.pi * direction**2).sum())  # of the KL along the direction
+        longest = math.sqrt(2.0 * max_divergence / curvature) if curvature > 0.0 else torch.inf
+        return min(learning_rate, longest) * direction
+
+    return step
+
+
 def fixed_step(learning_rate: float) -> Step:
     """Return plain gradient steps of size ``learning_rate``."""
     return lambda gradient, terms: learning_rate * terms.evaluation.pi * gradient
@@ -176,10 +199,26 @@ def adam_step(learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)) -
     return step
 
 
-def step_rule(step: str, learning_rate: float | None) -> Step:
-    """Return a fresh step of the named rule, with its default learning rate unless one is given."""
-    check_choice("step", step, ("adam", "fixed"))
+def step_rule(problem: PerformativeMDP, step: str, learning_rate: float | None) -> Step:
+    """Return a fresh step of the named rule; without a learning rate, one that fits the world.
+
+    Args:
+        problem: the world.
+        step: ``"natural"`` (within a trust region of 0.005 nats), ``"adam"`` or ``"fixed"``.
+        learning_rate: by default 3 over the largest advantage of the uniform policy for natural steps, 0.1 for Adam, 1
+            for fixed ones.
+    """
+    check_choice("step", step, ("natural", "adam", "fixed"))
     rate = None if learning_rate is None else check_number("learning_rate", learning_rate, above=0.0)
+    if step == "natural":
+        return natural_step(3.0 / advantage_scale(problem) if rate is None else rate, max_divergence=0.005)
     if step == "adam":
         return adam_step(0.1 if rate is None else rate)
     return fixed_step(1.0 if rate is None else rate)
+
+
+def advantage_scale(problem: PerformativeMDP) -> float:
+    """Return the largest advantage of the uniform policy, or 1 if it has none: what natural steps are measured in."""
+    uniform = torch.full((problem.n_states, problem.n_actions), 1.0 / problem.n_actions, dtype=torch.float64)
+    with torch.no_grad():
+        return float(advantages(problem, uniform).abs().max()) or 1.0

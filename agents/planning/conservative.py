@@ -1,12 +1,12 @@
 """Conservative policy iteration: mix a little of the greedy policy in, as much as a lower bound allows.
 
-For a greedy policy ``q``, first-order gain ``g = <grad_pi J, q - pi>`` and ``eps = max_s |sum_a q(a|s) A(s,a)|``, fixed
-dynamics guarantee (Kakade and Langford 2002, Theorem 4.1)
+For a greedy policy ``q``, gain ``g = <grad_pi J, q - pi>`` and ``eps = max_s |sum_a q(a|s) A(s,a)|``, fixed dynamics
+guarantee (Kakade and Langford 2002, Theorem 4.1)
 
     J((1-k) pi + k q) - J(pi)  >=  k g - k^2 L / 2,      L = 4 gamma eps / (1-gamma)^2,
 
-largest at ``k = g / L``. When the world answers, no such ``L`` is known: the theorem's is doubled until the bound holds for
-``J`` itself, and halved after a success.
+largest at ``k = g / L``. The theorem's ``L`` is a worst case, and no worst case is known for a world that answers: it is
+where the search starts; it is doubled until the bound holds at the mixture itself, and halved after a success.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def conservative_policy_iteration(
             caution *= 2.0
         if share < _SMALLEST_SHARE:
             break
-        pi, caution = mixed, max(1.0, 0.5 * caution)
+        pi, caution = mixed, 0.5 * caution
     with torch.no_grad():
         value = float(performative_value(problem, pi))
     return PlanningResult(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.planning.ascent import Objective, Run, Step, start_logits, step_rule, value_scale
+from agents.planning.ascent import Objective, Run, Step, natural_step, start_logits, step_rule, value_scale
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
-from perf_envs.exact import GradientTerms
 from perf_envs.validation import check_count, check_number
 
 
@@ -40,7 +39,13 @@ def gradient_ascent(
     """
     objective = Objective.constant(performative_coef, entropy_coef)
     return _single(
-        problem, "gradient_ascent", objective, step_rule(step, learning_rate), n_iterations, initial_policy, tolerance
+        problem,
+        "gradient_ascent",
+        objective,
+        step_rule(problem, step, learning_rate),
+        n_iterations,
+        initial_policy,
+        tolerance,
     )
 
 
@@ -51,13 +56,13 @@ def natural_policy_gradient(
     entropy_coef: float = 0.0,
     n_iterations: int = 1000,
     learning_rate: float = 0.1,
+    max_divergence: float = torch.inf,
     initial_policy: object | None = None,
     tolerance: float = 1e-6,
 ) -> PlanningResult:
     """Natural gradient ascent on softmax tables, in closed form.
 
-    The Fisher information of a softmax table is ``d(s) (diag pi - pi pi')`` per state, so the natural direction is the
-    gradient with respect to the logits divided by ``d(s) pi(a|s)``. With ``performative_coef = 0`` it is multiplicative weights on the
+    With ``performative_coef = 0`` it is multiplicative weights on the
     advantages: ``pi <- pi exp(eta A / (1-gamma))`` (Kakade 2001; Agarwal et al. 2021).
 
     Args:
@@ -66,15 +71,11 @@ def natural_policy_gradient(
         entropy_coef: weight of the entropy, in units of the range of the rewards.
         n_iterations: steps at most.
         learning_rate: ``eta``.
+        max_divergence: trust region: steps are shortened to this expected KL divergence, in nats.
         initial_policy: start, ``[S, A]`` with positive entries; the uniform policy by default.
         tolerance: first-order gap, relative to the value, at which it has converged.
     """
-    rate = check_number("learning_rate", learning_rate, above=0.0)
-
-    def step(gradient: Tensor, terms: GradientTerms) -> Tensor:
-        visited = (terms.occupancy > 0.0)[:, None]  # elsewhere there is no information, and nothing to move for
-        return torch.where(visited, rate * gradient / torch.where(visited, terms.occupancy[:, None], 1.0), 0.0)
-
+    step = natural_step(check_number("learning_rate", learning_rate, above=0.0), max_divergence)
     objective = Objective.constant(performative_coef, entropy_coef)
     return _single(problem, "natural_policy_gradient", objective, step, n_iterations, initial_policy, tolerance)
 
@@ -111,9 +112,8 @@ def log_barrier(
         return barrier / pi.shape[0] * (1.0 / (pi.shape[1] * pi) - 1.0)
 
     objective = Objective.constant(performative_coef, bonus=bonus)
-    return _single(
-        problem, "log_barrier", objective, step_rule(step, learning_rate), n_iterations, initial_policy, tolerance
-    )
+    rule = step_rule(problem, step, learning_rate)
+    return _single(problem, "log_barrier", objective, rule, n_iterations, initial_policy, tolerance)
 
 
 def _single(

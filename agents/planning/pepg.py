@@ -16,7 +16,7 @@ from perf_envs import PerformativeMDP
 from perf_envs.validation import check_count, check_number
 
 #: Weight of the entropy while it is kept, in units of the range of the rewards.
-ENTROPY = 0.01
+ENTROPY = 0.003
 
 #: The answer is phased in over the first half, entropy is kept until it is in: first learn to act, then to be answered.
 RAMP = Objective(
@@ -35,9 +35,9 @@ POLISH = Objective.constant(1.0)
 def pepg(
     problem: PerformativeMDP,
     *,
-    n_iterations: int = 400,
-    n_starts: int = 4,
-    step: str = "adam",
+    n_iterations: int = 200,
+    n_starts: int | None = None,
+    step: str = "natural",
     learning_rate: float | None = None,
     initial_policy: object | None = None,
     tolerance: float = 1e-6,
@@ -47,11 +47,11 @@ def pepg(
 
     Args:
         problem: the world.
-        n_iterations: gradient steps of the runs that are carried to the end; the first trials are an eighth as long.
-        n_starts: start policies: the uniform one (or ``initial_policy``) and random ones. Each is tried with both
-            schedules.
-        step: ``"adam"``, or ``"fixed"`` for plain gradient steps.
-        learning_rate: step size; 0.1 for Adam and 1.0 for fixed steps by default.
+        n_iterations: gradient steps of the runs that are carried to the end; the first trials are a quarter as long.
+        n_starts: start policies: the uniform one (or ``initial_policy``) and random ones, each tried with both
+            schedules; by default 4, and up to 16 in small worlds.
+        step: ``"natural"`` (within a trust region), ``"adam"``, or ``"fixed"`` for plain gradient steps.
+        learning_rate: step size; by default one that fits the rule and the world.
         initial_policy: first start, ``[S, A]`` with positive entries.
         tolerance: first-order gap, relative to the size of the value, at which a run has converged.
         seed: of the random starts.
@@ -63,13 +63,15 @@ def pepg(
         ValueError: an argument is out of range, or the response map is not differentiable or gives NaN.
     """
     check_count("n_iterations", n_iterations, at_least=8)
+    if n_starts is None:
+        n_starts = min(16, max(4, 256 // (problem.n_states * problem.n_actions)))
     starts = _starts(problem, check_count("n_starts", n_starts), initial_policy, seed)
     trials = [(logits, schedule) for logits in starts for schedule in (RAMP, FULL)]
 
     def run(logits: Tensor, objective: Objective, length: int, floor: float = 0.0) -> Run:
-        return Run(problem, logits).advance(length, objective, step_rule(step, learning_rate), floor)
+        return Run(problem, logits).advance(length, objective, step_rule(problem, step, learning_rate), floor)
 
-    tried = [run(logits, schedule, max(n_iterations // 8, 1)) for logits, schedule in trials]
+    tried = [run(logits, schedule, n_iterations // 4) for logits, schedule in trials]
     order = sorted(range(len(trials)), key=lambda index: -tried[index].best.value)
     carried = [run(*trials[index], n_iterations) for index in order[: max(2, len(trials) // 4)]]
     best = max((*tried, *carried), key=lambda candidate: candidate.best.value)

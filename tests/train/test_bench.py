@@ -1,0 +1,139 @@
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from train.bench import BenchReport, longest_first, plan_runs, run_bench
+from train.files import write_text
+from train.results import Plan
+from train.run import Run, execute
+
+PRICING = "PerformativePricing-v0"
+ALGOS = ("pepg", "a2c")
+
+
+def bench(out: Path, jobs: int = 1, train: Callable[[Run], object] = execute, seeds: int = 2) -> BenchReport:
+    runs = plan_runs(ALGOS, [PRICING], seeds, out, n_timesteps=100, n_evals=2)
+    return run_bench(runs, Plan(ALGOS, (PRICING,), tuple(range(seeds))), out, jobs, train)
+
+
+def test_results_have_one_row_per_run_in_the_order_of_the_plan(tmp_path: Path) -> None:
+    report = bench(tmp_path)
+    assert (report.kept, report.made, report.failures) == (0, 4, ())
+    results = pd.read_csv(tmp_path / "results.csv")
+    assert list(zip(results["algo"], results["seed"], strict=True)) == [
+        ("pepg", 0),
+        ("pepg", 1),
+        ("a2c", 0),
+        ("a2c", 1),
+    ]
+    assert {"env", "steps", "performative_value", "stability_gap", "rollout_return_mean"} <= set(results)
+    assert not (tmp_path / "failures.csv").exists()
+
+
+def test_finished_runs_are_kept_and_missing_ones_made(tmp_path: Path) -> None:
+    bench(tmp_path)
+    before = (tmp_path / "results.csv").read_bytes()
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/*/result.json")}
+    gone = tmp_path / "a2c" / PRICING / "seed_1" / "result.json"
+    gone.unlink()
+    kept.pop(gone)
+    report = bench(tmp_path)
+    assert (report.kept, report.made) == (3, 1)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert (tmp_path / "results.csv").read_bytes() == before
+
+
+def test_results_are_the_same_on_any_number_of_cores(tmp_path: Path) -> None:
+    bench(tmp_path / "one", jobs=1)
+    bench(tmp_path / "two", jobs=2)
+    assert (tmp_path / "one" / "results.csv").read_bytes() == (tmp_path / "two" / "results.csv").read_bytes()
+
+
+def test_a_run_that_fails_once_is_made_at_the_second_attempt(tmp_path: Path) -> None:
+    attempts = []
+
+    def fails_once(run: Run) -> None:
+        attempts.append((run.algo, run.seed))
+        if attempts.count(("pepg", 0)) == 1 and attempts[-1] == ("pepg", 0):
+            raise OSError("disk is asleep")
+        execute(run)
+
+    report = bench(tmp_path, train=fails_once)
+    assert (report.made, report.failures) == (4, ())
+    assert attempts.count(("pepg", 0)) == 2
+    assert len(pd.read_csv(tmp_path / "results.csv")) == 4
+
+
+def test_a_run_that_fails_twice_is_listed_and_the_others_go_on(tmp_path: Path) -> None:
+    attempts = []
+
+    def fails(run: Run) -> None:
+        attempts.append((run.algo, run.seed))
+        if attempts[-1] == ("pepg", 1):
+            raise OSError("disk, full")
+        execute(run)
+
+    report = bench(tmp_path, train=fails)
+    assert attempts.count(("pepg", 1)) == 2
+    assert report.made == 3
+    listed = pd.read_csv(tmp_path / "failures.csv")
+    assert listed.to_dict("records") == [
+        {"algo": "pepg", "env": PRICING, "seed": 1, "error": "OSError: disk, full"},
+    ]
+    assert "Traceback" in (tmp_path / "pepg" / PRICING / "seed_1" / "error.txt").read_text()
+    assert len(pd.read_csv(tmp_path / "results.csv")) == 3
+    # The next attempt clears the list.
+    assert bench(tmp_path).kept == 3
+    assert not (tmp_path / "failures.csv").exists()
+    assert not (tmp_path / "pepg" / PRICING / "seed_1" / "error.txt").exists()
+
+
+def test_a_run_that_kills_its_process_is_listed_and_the_others_go_on(tmp_path: Path) -> None:
+    def kills(run: Run) -> None:
+        if (run.algo, run.seed) == ("a2c", 0):
+            run.folder.mkdir(parents=True, exist_ok=True)
+            write_text(run.folder / "config.yaml", "begun: true")
+            os.kill(os.getpid(), signal.SIGKILL)
+        execute(run)
+
+    report = bench(tmp_path, jobs=2, train=kills)
+    assert [(o.run.algo, o.run.seed, o.error) for o in report.failures] == [("a2c", 0, "the worker process died")]
+    assert report.made == 3
+    assert len(pd.read_csv(tmp_path / "results.csv")) == 3
+
+
+def test_results_of_other_settings_are_replaced_and_never_reported(tmp_path: Path) -> None:
+    bench(tmp_path)
+    runs = plan_runs(ALGOS, [PRICING], 2, tmp_path, n_timesteps=200, n_evals=2)
+
+    def fails(run: Run) -> None:
+        if run.algo == "a2c":
+            raise ValueError("no")
+        execute(run)
+
+    report = run_bench(runs, Plan(ALGOS, (PRICING,), (0, 1)), tmp_path, 1, fails)
+    assert (report.kept, report.made, len(report.failures)) == (0, 2, 2)
+    assert set(pd.read_csv(tmp_path / "results.csv")["algo"]) == {"pepg"}
+
+
+def test_the_longest_runs_come_first(tmp_path: Path) -> None:
+    short, long = (plan_runs(["ppo"], [PRICING], 1, tmp_path, steps)[0] for steps in (1_000, 1_000_000))
+    assert longest_first([short, long, short]) == [long, short, short]
+
+
+@pytest.mark.parametrize(
+    ("algos", "envs", "seeds", "said"),
+    [
+        (["pepg", "pepg"], [PRICING], 1, "algos must be one or more different names"),
+        (["pepg"], [], 1, "envs must be one or more"),
+        (["pepg"], [PRICING], 0, "seeds must be"),
+        (["pepg", "ppoo"], [PRICING], 1, "did you mean 'ppo'"),
+    ],
+)
+def test_bad_plans_are_rejected(algos: list[str], envs: list[str], seeds: int, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=said):
+        plan_runs(algos, envs, seeds, tmp_path)

@@ -1,0 +1,104 @@
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from train.cli import main
+from train.options import COMMANDS, option_names
+
+PRICING = "PerformativePricing-v0"
+RUN = ["run", "--algo", "pepg", "--env", PRICING]
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_is_shown(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    for name in option_names(COMMANDS[command[0]]) if command else COMMANDS:
+        if name != "--out" or command != ["plot"]:  # there the folder is an argument without a name
+            assert name in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rum"], "did you mean 'run'"),
+        (["run", "--alg", "pepg"], "did you mean '--algo'"),
+        (["run", "--sede=3"], "did you mean '--seed'"),
+        (["bench", "--quik"], "did you mean '--quick'"),
+        (["run", "--algo", "peppg", "--env", PRICING], "did you mean 'pepg'"),
+        (["run", "--algo", "pepg", "--env", "PerformativePrcing-v0"], f"did you mean '{PRICING}'"),
+        ([*RUN, "--set", "lerning_rate=1"], "did you mean 'learning_rate'"),
+        ([*RUN, "--set", "env_kwargs.shfit=1"], "did you mean 'shift'"),
+        ([*RUN, "--set", "learning_rate"], "KEY=VALUE"),
+        ([*RUN, "--config", "nowhere.yaml"], "nowhere.yaml"),
+        ([*RUN, "-n", "many"], "many"),
+        ([*RUN, "-n", "0"], "n_timesteps must be >= 1"),
+        ([*RUN, "--seed", "-1"], "seed must be >= 0"),
+        ([*RUN, "--n-evals", "1"], "n_evals must be >= 2"),
+        (["run", "--algo", "pepg"], "--env"),
+        (["bench", "--algos", "ppoo"], "did you mean 'ppo'"),
+        (["bench", "--envs", "PerformativeGridworld-v0"], "did you mean 'PerformativeGridWorld-v0'"),
+        (["bench", "--seeds", "0"], "seeds must be >= 1"),
+        (["bench", "--jobs", "0"], "jobs must be >= 1"),
+        (["plot", "nowhere"], "nowhere holds no finished run"),
+        ([], "Missing subcommand"),
+    ],
+)
+def test_mistakes_end_with_code_2_and_a_hint(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert "Traceback" not in shown.err
+    assert not any(tmp_path.rglob("seed_*"))
+
+
+def test_a_misspelt_key_in_a_file_names_file_and_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.yaml").write_text("default: {n_setps: 3}")
+    assert main([*RUN, "--config", str(tmp_path / "mine.yaml")]) == 2
+    shown = capsys.readouterr().err
+    assert "mine.yaml" in shown
+    assert "'n_setps'" in shown
+    assert "did you mean 'n_steps'" in shown
+
+
+def test_run_says_what_came_out_and_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*RUN, "-n", "64", "--n-envs", "4", "--out", str(tmp_path), "--set", "n_steps=8", "learning_rate=1e-3"]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "performative value" in shown
+    assert str(tmp_path / "pepg" / PRICING / "seed_0") in shown
+
+
+def test_bench_ends_with_a_report_and_plot_makes_it_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "b"
+    arguments = ["bench", "--algos", "pepg", "a2c", "--envs", PRICING, "--seeds", "2", "-n", "100", "--n-evals", "2"]
+    assert main([*arguments, "--jobs", "1", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert str(out / "report.html") in shown.replace("\n", "")
+    assert "4 runs made" in shown
+    assert "--algos pepg a2c" in (out / "bench.yaml").read_text()
+    report = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    assert main(["plot", str(out)]) == 0
+    assert (out / "report.html").read_bytes() == report
+
+
+def test_ctrl_c_ends_a_run_with_one_line_and_no_result(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "train", *RUN, "-n", "100000000", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("evaluations.csv")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert shown.count("\n") == 1
+    assert "Traceback" not in shown
+    assert not list(tmp_path.rglob("result.json"))

@@ -1,0 +1,153 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from train.findings import findings
+from train.plot import plot
+from train.summary import Lead, read_bench
+from train.tables import summarize
+
+VALUES = {"pepg": [11.0, 11.2, 11.4], "ppo": [9.0, 9.2, 9.4], "a2c": [8.0, 8.2, 8.4]}
+
+
+def said(folder: Path) -> str:
+    return " ".join(findings(read_bench(folder).worlds[0])).replace("\u00a0", " ")
+
+
+def rotate(values: dict[str, list[float]], by: int) -> dict[str, list[float]]:
+    levels = list(values.values())
+    return dict(zip(values, levels[by:] + levels[:by], strict=True))
+
+
+@pytest.mark.parametrize(("by", "winner"), [(0, "PePG"), (1, "A2C"), (2, "PPO")])
+def test_the_winner_is_the_one_in_the_data(save_bench, by: int, winner: str) -> None:
+    folder = save_bench(rotate(VALUES, by))
+    text = said(folder)
+    assert text.startswith(f"{winner} wins with a performative value J of 11.20")
+    assert "9.20 (+21.7 %)" in text
+    assert "lies above those of" in text
+    assert "Even its worst seed is better than the best seed of" in text
+    plot(folder, Console(quiet=True))
+    html = (folder / "report.html").read_text()
+    assert f"{winner} wins with" in html
+    assert [row.label for row in summarize(read_bench(folder)).worlds[0][1] if row.leads] == [winner]
+    assert re.findall(r"\*\*(\w+)\*\* \|", (folder / "summary.md").read_text()) == [winner]
+
+
+def test_a_tie_is_called_a_tie(save_bench) -> None:
+    folder = save_bench({"pepg": [9.0, 10.0, 11.0], "ppo": [11.0, 9.0, 10.0], "a2c": [1.0, 2.0, 3.0]})
+    assert said(folder).startswith("PePG and PPO tie for first place: each reaches a performative value J of 10.00")
+    assert "wins" not in said(folder)
+
+
+def test_overlapping_intervals_make_no_winner(save_bench) -> None:
+    folder = save_bench({"pepg": [8.0, 10.0, 12.0], "ppo": [7.9, 9.9, 11.9]})
+    assert said(folder).startswith("PePG leads with")
+    assert "interval overlaps that of PPO: that order may be chance" in said(folder)
+    assert "Even its worst seed" not in said(folder)
+
+
+def test_a_single_seed_proves_nothing(save_bench) -> None:
+    folder = save_bench({"pepg": [11.0], "ppo": [9.0]})
+    assert said(folder).startswith("PePG leads with")
+    assert "With a single seed there are no intervals" in said(folder)
+    assert "[" not in str(summarize(read_bench(folder)).worlds[0][1][0].cells[1])
+
+
+def test_the_scale_goes_from_the_uniform_policy_to_the_optimum(save_bench) -> None:
+    assert "From the uniform policy (6.00) to the best known optimum (12.00), PePG is 87 % of the way" in said(
+        save_bench(VALUES)
+    )
+
+
+def test_percents_are_given_only_between_positive_values() -> None:
+    assert Lead.of(11.0, 10.0).percent == pytest.approx(10.0)
+    assert Lead.of(-1.0, 2.0) == Lead(-3.0, None)
+    assert Lead.of(1.0, -2.0) == Lead(3.0, None)
+
+
+def test_advantage_pairs_our_worst_seed_with_the_best_of_the_others(save_bench) -> None:
+    summary = summarize(read_bench(save_bench(VALUES)))
+    columns = summary.columns
+    ppo = {column: str(cell) for column, cell in zip(columns, summary.worlds[0][1][1].cells, strict=True)}
+    assert ppo["PePG ahead, worst vs best seed"].replace("\u00a0", " ") == "+17.0 %"  # 11.0 against 9.4
+    assert ppo["P(PePG better)"] == "1.00 [1.00, 1.00]"
+    assert ppo["J, IQM [95 % interval]"].startswith("9.20 [")
+
+
+def test_the_report_asks_for_nothing_outside_itself(save_bench) -> None:
+    folder = save_bench(VALUES)
+    plot(folder, Console(quiet=True))
+    html = (folder / "report.html").read_text()
+    for target in re.findall(r"""(?:src|href|srcset|poster|data|action)\s*=\s*["']?([^"'\s>]+)""", html):
+        assert target.startswith("data:image/svg+xml;base64,"), target[:80]
+    for outside in ("http://", "https://", "url(", "@import", "<script", "<link", "<iframe"):
+        assert outside not in html
+    assert html.count("<img ") == 4
+
+
+def test_plots_are_saved_as_pictures_too(save_bench) -> None:
+    folder = save_bench(VALUES)
+    plot(folder, Console(quiet=True))
+    assert {path.name.split("_", 1)[1] for path in (folder / "plots").iterdir()} == {
+        "learning_curves.png",
+        "final_values.png",
+        "gaps.png",
+        "policies.png",
+    }
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (folder / "plots").iterdir())
+
+
+def test_plotting_twice_gives_the_same_report(save_bench) -> None:
+    folder = save_bench(VALUES)
+    plot(folder, Console(quiet=True))
+    first = (folder / "report.html").read_bytes()
+    plot(folder, Console(quiet=True))
+    assert (folder / "report.html").read_bytes() == first
+
+
+def test_failures_and_missing_seeds_are_shown_and_texts_are_escaped(save_bench) -> None:
+    failures = "algo,env,seed,error\nppo,PerformativePricing-v0,2,ValueError: a < b\n"
+    folder = save_bench({**VALUES, "ppo": [9.0, 9.2]}, failures=failures)
+    plot(folder, Console(quiet=True))
+    html = (folder / "report.html").read_text()
+    assert "1 run failed and is missing" in html
+    assert "ValueError: a &lt; b" in html
+    assert "2 of 3" in html
+
+
+def test_without_a_known_optimum_there_is_no_optimality_gap(save_bench) -> None:
+    folder = save_bench(VALUES, best_value=None)
+    plot(folder, Console(quiet=True))
+    assert "best known optimum" not in said(folder)
+    row = summarize(read_bench(folder)).worlds[0][1][0]
+    assert str(row.cells[5]) == "–"
+
+
+def test_an_algorithm_alone_is_reported_without_comparison(save_bench) -> None:
+    folder = save_bench({"ppo": [9.0, 9.2]})
+    plot(folder, Console(quiet=True))
+    assert "nothing to compare it with" in said(folder)
+    assert not any("ahead" in column for column in summarize(read_bench(folder)).columns)
+
+
+def test_a_folder_of_single_runs_can_be_plotted(save_bench) -> None:
+    folder = save_bench(VALUES)
+    (folder / "bench.yaml").unlink()
+    plot(folder, Console(quiet=True))
+    assert "PePG wins" in (folder / "report.html").read_text()
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no finished run"):
+        plot(tmp_path)
+
+
+def test_plotting_imports_nothing_that_trains() -> None:
+    program = "import sys, train.plot; print([m for m in ('agents', 'stable_baselines3') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

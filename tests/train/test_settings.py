@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import pytest
+
+from agents.common.schedules import PiecewiseLinear
+from perf_envs import WORLDS
+from train.algorithms import ALGORITHMS, find_algorithm
+from train.options import ALGOS
+from train.settings import CONFIGS, hyperparameters, parse_assignments, resolve_settings
+from train.yaml_files import dump_value, parse_yaml
+
+PRICING = "PerformativePricing-v0"
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("env", WORLDS)
+def test_every_shipped_file_is_valid(algo: str, env: str) -> None:
+    settings = resolve_settings(algo, env)
+    assert settings["n_envs"] >= 1
+    assert settings["n_timesteps"] >= 1
+
+
+def test_every_algorithm_has_a_file_and_is_listed_in_the_help() -> None:
+    assert sorted(ALGORITHMS) == ALGOS == sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def test_later_layers_win(tmp_path: Path) -> None:
+    text = f"default: {{n_steps: 7, gae_lambda: 0.5}}\n{PRICING}: {{gae_lambda: 0.6, vf_coef: 0.1}}\n"
+    settings = resolve_settings("pepg", PRICING, write(tmp_path / "mine.yaml", text), {"vf_coef": 0.2})
+    assert (settings["n_steps"], settings["gae_lambda"], settings["vf_coef"]) == (7, 0.6, 0.2)
+    assert resolve_settings("pepg", "SoftmaxPeMDP-v0", tmp_path / "mine.yaml")["gae_lambda"] == 0.5
+
+
+def test_mappings_are_added_to(tmp_path: Path) -> None:
+    text = "env_kwargs: {shift: 1.0, horizon: 5}\n"
+    settings = resolve_settings("pepg", PRICING, write(tmp_path / "mine.yaml", text), {"env_kwargs": {"shift": 2.0}})
+    assert settings["env_kwargs"] == {"shift": 2.0, "horizon": 5}
+
+
+def test_numbers_with_an_exponent_are_numbers() -> None:
+    assert parse_yaml("[3e-3, 1E5, -2.5e+3, .5e1, 7]", "here") == [0.003, 100000.0, -2500.0, 5.0, 7]
+    assert resolve_settings("pepg", PRICING)["learning_rate"] == pytest.approx(3e-3, rel=100)
+
+
+@pytest.mark.parametrize("value", [0.001, 64, True, None, "MlpPolicy", {"points": [[0.0, 1.0]]}, [1, 2], "a: b"])
+def test_values_survive_being_written_into_a_command(value: object) -> None:
+    assert parse_assignments([f"key={dump_value(value)}"]) == {"key": value}
+
+
+def test_entries_of_mappings_can_be_assigned_one_by_one() -> None:
+    assert parse_assignments(["env_kwargs.shift=2", "env_kwargs.horizon=5", "n_steps=8"]) == {
+        "env_kwargs": {"shift": 2, "horizon": 5},
+        "n_steps": 8,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("n_steps", "KEY=VALUE"), ("=3", "KEY=VALUE"), ("a=[1", "YAML"), ("env_kwarg.x=1", "'env_kwargs'")],
+)
+def test_bad_assignments_are_rejected(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_assignments([text])
+
+
+def test_assignments_are_never_evaluated() -> None:
+    assert parse_assignments(["key=__import__('os').getcwd()"]) == {"key": "__import__('os').getcwd()"}
+    with pytest.raises(ValueError, match="not valid YAML"):
+        parse_assignments(["key=!!python/object/apply:os.getcwd []"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("default: {lerning_rate: 1}", ["mine.yaml", "'lerning_rate'", "'learning_rate'"]),
+        (f"{PRICING}: {{n_step: 1}}", ["mine.yaml", PRICING, "'n_step'", "'n_steps'"]),
+        ("default: {}\nPerformativePrcing-v0: {}", ["mine.yaml", "'PerformativePrcing-v0'", f"'{PRICING}'"]),
+        ("default: {n_steps: 1, n_steps: 2}", ["mine.yaml", "'n_steps' is given twice"]),
+        ("default: 3", ["mine.yaml", "'default'", "3"]),
+        ("env_kwargs: 3", ["mine.yaml", "'env_kwargs'", "mapping"]),
+        ("- 1", ["mine.yaml", "mapping"]),
+        ("a: [1", ["mine.yaml", "YAML"]),
+    ],
+)
+def test_a_bad_file_is_named_with_the_key_and_the_nearest_valid_one(tmp_path: Path, text: str, said: list[str]) -> None:
+    with pytest.raises(ValueError, match=r".") as error:
+        resolve_settings("pepg", PRICING, write(tmp_path / "mine.yaml", text))
+    for part in said:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"env_kwargs": {"shfit": 1}}, "did you mean 'shift'"),
+        ({"policy": "MlpPolic"}, "did you mean 'MlpPolicy'"),
+        ({"n_envs": 0}, "n_envs must be >= 1, got 0"),
+        ({"n_timesteps": 0.5}, "n_timesteps must be"),
+        ({"n_epochs": "three"}, "n_epochs must be a number"),
+        ({"n_epochs": True}, "n_epochs must be a number"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number"),
+        ({"learning_rate": {"points": 3}}, "learning_rate must be a number or"),
+        ({"learning_rate": {"point": []}}, "did you mean 'points'"),
+        ({"normalize_advantage": 1}, "normalize_advantage must be true or false, got 1"),
+    ],
+)
+def test_bad_values_are_rejected(overrides: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        resolve_settings("ppo", PRICING, overrides=overrides)
+
+
+def test_unknown_names_are_rejected_with_the_nearest_one() -> None:
+    with pytest.raises(ValueError, match="did you mean 'pepg'"):
+        resolve_settings("peppg", PRICING)
+    with pytest.raises(ValueError, match=f"did you mean '{PRICING}'"):
+        resolve_settings("pepg", "PerformativePrcing-v0")
+
+
+@pytest.mark.parametrize("algo", ["pepg", "ppo"])
+def test_points_become_schedules(algo: str) -> None:
+    settings = resolve_settings(algo, PRICING, overrides={"learning_rate": {"points": [[0, 1e-3], [1, 0.0]]}})
+    schedule = hyperparameters(find_algorithm(algo), settings)["learning_rate"]
+    assert isinstance(schedule, PiecewiseLinear)
+    assert schedule(0.5) == pytest.approx(5e-4)

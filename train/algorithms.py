@@ -1,0 +1,80 @@
+"""The algorithms the command line knows. A new one is one line here and one file in ``configs/``."""
+
+from __future__ import annotations
+
+import functools
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents import DeployCallback, PePG
+from perf_envs.validation import check_choice
+
+#: Constructor arguments that are not settings: the run provides them.
+_PROVIDED = ("self", "env", "policy", "seed", "verbose", "tensorboard_log", "_init_setup_model", "return")
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """How to build an algorithm.
+
+    Attributes:
+        name: what it is called on the command line.
+        label: what it is called in tables and plots.
+        build: its class.
+        deploys_itself: whether it hands its policy to the world without a :class:`agents.DeployCallback`.
+        seconds_per_step: rough cost of a step without deployments; a benchmark starts its longest runs first.
+    """
+
+    name: str
+    label: str
+    build: type[BaseAlgorithm]
+    deploys_itself: bool = False
+    seconds_per_step: float = 7e-5
+
+    @property
+    def policies(self) -> list[str]:
+        """Names of the policies it takes."""
+        return list(self.build.policy_aliases)
+
+    @functools.cached_property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Type annotation of every constructor argument that may be set."""
+        # Stable-Baselines3 writes "VecEnv" as a string in a type that other modules import without it.
+        hints = typing.get_type_hints(self.build.__init__, localns={"VecEnv": VecEnv})
+        return {name: hint for name, hint in hints.items() if name not in _PROVIDED}
+
+    def make(self, venv: VecEnv, seed: int, policy: str, **hyperparameters: Any) -> BaseAlgorithm:
+        """Build the model.
+
+        Raises:
+            ValueError: the algorithm does not accept the hyperparameters.
+        """
+        try:
+            return self.build(policy, venv, seed=seed, **hyperparameters)
+        except (TypeError, AssertionError) as error:
+            raise ValueError(f"{self.name} does not accept {hyperparameters}: {error}") from error
+
+    def callbacks(self) -> list[BaseCallback]:
+        """Return what has to be called during training, so that the policy is deployed at every rollout."""
+        return [] if self.deploys_itself else [DeployCallback()]
+
+
+ALGORITHMS = {
+    algorithm.name: algorithm
+    for algorithm in (
+        Algorithm("pepg", "PePG", PePG, deploys_itself=True, seconds_per_step=2e-5),
+        Algorithm("ppo", "PPO", PPO),
+        Algorithm("a2c", "A2C", A2C),
+    )
+}
+
+
+def find_algorithm(name: str) -> Algorithm:
+    """Return a registered algorithm; an unknown name raises ``ValueError`` with the nearest one."""
+    return ALGORITHMS[check_choice("algo", name, ALGORITHMS)]

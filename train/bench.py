@@ -1,0 +1,221 @@
+"""Algorithms x worlds x seeds over the cores. Finished runs are kept, so the same command continues what was killed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from agents import make_vec_env
+from agents.common.deploying import performative_problem
+from perf_envs.validation import check_count
+from train.algorithms import find_algorithm
+from train.files import write_text, write_with
+from train.provenance import available_cores
+from train.results import FAILURES, PLAN, RESULTS, Plan, collect
+from train.run import RESULT, Run, execute, plan_run
+
+Train = Callable[[Run], object]
+
+#: How often a run is tried.
+ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt at a run ended: ``error`` is ``None`` where it succeeded."""
+
+    run: Run
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What a benchmark did: runs that were already there, runs made now, and failures with their last error."""
+
+    kept: int
+    made: int
+    failures: tuple[Outcome, ...]
+
+
+def plan_runs(
+    algos: Sequence[str],
+    envs: Sequence[str],
+    seeds: int,
+    out: Path,
+    n_timesteps: int | None = None,
+    n_evals: int = 20,
+) -> list[Run]:
+    """Return all runs of a benchmark, checked, in the order of its tables: world, algorithm, seed.
+
+    Raises:
+        ValueError: unknown or repeated names, or a settings file that is not valid.
+    """
+    check_count("seeds", seeds)
+    for name, values in (("algos", algos), ("envs", envs)):
+        if not values or len(set(values)) != len(values):
+            raise ValueError(f"{name} must be one or more different names, got {list(values)}")
+    overrides = {} if n_timesteps is None else {"n_timesteps": check_count("n", n_timesteps)}
+    return [
+        plan_run(algo, env, seed, overrides=overrides, out=out, n_evals=n_evals)
+        for env, algo, seed in itertools.product(envs, algos, range(seeds))
+    ]
+
+
+def run_bench(
+    runs: Sequence[Run], plan: Plan, out: Path, jobs: int | None = None, train: Train = execute
+) -> BenchReport:
+    """Make the runs that are not finished and write ``results.csv``, ``failures.csv`` and ``bench.yaml``.
+
+    Args:
+        runs: what to run, see :func:`plan_runs`.
+        plan: how it was asked for.
+        out: folder of the benchmark.
+        jobs: processes; ``None`` for one per core, 1 trains in this process.
+        train: what makes a run and its folder.
+    """
+    jobs = available_cores() if jobs is None else check_count("jobs", jobs)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / PLAN, plan.dump())
+    pending = longest_first([run for run in runs if not run.is_finished()])
+    kept = len(runs) - len(pending)
+    failures: list[Outcome] = []
+    with _progress() as progress:
+        task = progress.add_task("runs", total=len(runs), completed=kept, failed="")
+        for outcome in _attempt_all(pending, jobs, train):
+            failures += [outcome] if outcome.error else []
+            progress.update(task, advance=1, failed=f"{len(failures)} failed" if failures else "")
+    failures.sort(key=lambda outcome: runs.index(outcome.run))
+    _write_failures(out / FAILURES, failures)
+    results = collect(out, plan)
+    write_with(out / RESULTS, lambda path: results.to_csv(path, index=False))
+    return BenchReport(kept, len(pending) - len(failures), tuple(failures))
+
+
+def longest_first(runs: Iterable[Run]) -> list[Run]:
+    """Return the runs with those first that will take longest, so that all cores are busy to the end."""
+    response = {}
+
+    def seconds(run: Run) -> float:
+        world = (run.env, str(run.settings["env_kwargs"]))
+        if world not in response:
+            response[world] = _response_seconds(run)
+        rollout = run.settings["n_envs"] * run.settings.get("n_steps", 1)
+        per_step = find_algorithm(run.algo).seconds_per_step + 2.0 * response[world] / rollout
+        return float(run.settings["n_timesteps"] * per_step)
+
+    return sorted(runs, key=seconds, reverse=True)
+
+
+def _response_seconds(run: Run) -> float:
+    """Return how long the world of a run takes to answer a deployment; infinity where it cannot be made."""
+    try:
+        problem = performative_problem(make_vec_env(run.env, env_kwargs=run.settings["env_kwargs"]))
+    except (TypeError, ValueError):
+        return float("inf")  # the run itself will say what is wrong
+    if problem is None:
+        return float("inf")
+    start = time.perf_counter()
+    with torch.no_grad():
+        problem.response(torch.full((problem.n_states, problem.n_actions), 1.0 / problem.n_actions))
+    return time.perf_counter() - start
+
+
+def _attempt_all(runs: list[Run], jobs: int, train: Train) -> Iterator[Outcome]:
+    """Yield the last outcome of every run: a run that fails is tried again after the others."""
+    for attempt in range(1, ATTEMPTS + 1):
+        again = []
+        for outcome in _attempt_each(runs, jobs, train):
+            if outcome.error and attempt < ATTEMPTS:
+                again.append(outcome.run)
+            else:
+                yield outcome
+        runs = again
+
+
+def _attempt_each(runs: list[Run], jobs: int, train: Train) -> Iterator[Outcome]:
+    """Yield one outcome per run, also if runs kill their worker processes."""
+    waiting = list(runs)
+    while waiting:
+        try:
+            for outcome in _in_parallel(list(waiting), jobs, train):
+                waiting.remove(outcome.run)
+                yield outcome
+        except TerminatedWorkerError:
+            # Every worker is lost with the one that died, and nobody knows whose fault it was: who had begun and not
+            # finished is tried alone.
+            finished = [run for run in waiting if run.is_finished()]
+            waiting = [run for run in waiting if run not in finished]
+            yield from map(Outcome, finished)
+            suspects = [run for run in waiting if (run.folder / "config.yaml").exists()]
+            for run in suspects[:jobs] or waiting[:1]:
+                waiting.remove(run)
+                yield _attempt_alone(run, train)
+
+
+def _attempt_alone(run: Run, train: Train) -> Outcome:
+    try:
+        return next(_in_parallel([run], 2, train))  # two jobs, because one would run in this process
+    except TerminatedWorkerError:
+        return Outcome(run, "the worker process died")
+
+
+def _in_parallel(runs: list[Run], jobs: int, train: Train) -> Iterator[Outcome]:
+    in_worker = jobs > 1
+    with parallel_config(backend="loky", inner_max_num_threads=1) if in_worker else parallel_config("sequential"):
+        pool = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)
+        yield from pool(delayed(_attempt)(run, train, os.getpid() if in_worker else None) for run in runs)
+
+
+def _attempt(run: Run, train: Train, parent: int | None) -> Outcome:
+    """Execute a run; whatever goes wrong is returned rather than raised, so that the other runs go on."""
+    if parent is not None:
+        _live_and_die_with(parent)
+    (run.folder / RESULT).unlink(missing_ok=True)  # that of other settings
+    try:
+        train(run)
+    except Exception as error:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        write_text(run.folder / "error.txt", traceback.format_exc())
+        return Outcome(run, f"{type(error).__name__}: {error}")
+    return Outcome(run)
+
+
+def _live_and_die_with(parent: int) -> None:
+    """Leave Ctrl-C to the parent process, and end when it has ended: a killed benchmark must not go on writing."""
+    if os.getppid() != parent or any(thread.name == "watch-parent" for thread in threading.enumerate()):
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TextColumn("[red]{task.fields[failed]}"), transient=False)
+
+
+def _write_failures(path: Path, failures: list[Outcome]) -> None:
+    """List the failures; without any there is no such file."""
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    rows = [{"algo": o.run.algo, "env": o.run.env, "seed": o.run.seed, "error": o.error} for o in failures]
+    write_with(path, lambda partial: pd.DataFrame(rows).to_csv(partial, index=False))

@@ -1,0 +1,75 @@
+"""The command line: ``python -m train run | bench | plot``, also installed as ``performative-rl``.
+
+Exit codes: 0 done, 1 some runs failed, 2 the command or a settings file is wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from train.options import COMMANDS, BenchCommand, PlotCommand, RunCommand, option_names
+
+_DESCRIPTION = "Train agents in performative worlds, compare them, and report what came out."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _check_names(arguments)
+        command = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="python -m train",
+            description=_DESCRIPTION,
+            args=arguments,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+        return _perform(command, "python -m train " + shlex.join(arguments))
+    except SystemExit as stop:  # tyro: help was shown (0), or an option has no valid value (2)
+        return stop.code if isinstance(stop.code, int) else 2
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: unfinished runs have no result.json; the same command makes them again", file=sys.stderr)
+        return 130
+
+
+def _check_names(arguments: list[str]) -> None:
+    """Raise ``ValueError`` at a command or an option that does not exist, with the nearest one that does."""
+    from perf_envs.validation import did_you_mean
+
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return
+    if arguments[0] not in COMMANDS:
+        raise ValueError(
+            f"command must be one of {', '.join(COMMANDS)}, got {arguments[0]!r}{did_you_mean(arguments[0], COMMANDS)}"
+        )
+    names = option_names(COMMANDS[arguments[0]])
+    for argument in arguments[1:]:
+        name = argument.split("=")[0].replace("_", "-")
+        if name.startswith("--") and name not in names:
+            raise ValueError(
+                f"{arguments[0]} has no option {argument.split('=')[0]}{did_you_mean(name, names)}; "
+                f"python -m train {arguments[0]} --help lists them"
+            )
+
+
+def _perform(command: RunCommand | BenchCommand | PlotCommand, line: str) -> int:
+    # Imported here, so that help and plots need not wait for what trains.
+    if isinstance(command, PlotCommand):
+        from train.plot import plot
+
+        plot(command.out)
+        return 0
+    if isinstance(command, BenchCommand):
+        from train.commands import bench
+
+        return bench(command, line)
+    from train.commands import run
+
+    return run(command)

@@ -1,0 +1,72 @@
+"""What ``run`` and ``bench`` do with their options."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from train.bench import plan_runs, run_bench
+from train.options import BenchCommand, RunCommand
+from train.plot import plot
+from train.results import Plan
+from train.run import execute, plan_run
+from train.settings import parse_assignments
+
+#: What ``--quick`` stands for, where the options do not say otherwise.
+QUICK_SEEDS, QUICK_STEPS = 5, 200_000
+SEEDS = 10
+
+
+def run(command: RunCommand) -> int:
+    """Train one agent and print what it is worth."""
+    overrides = parse_assignments(command.set)
+    for key in ("n_timesteps", "n_envs"):
+        if getattr(command, key) is not None:
+            overrides[key] = getattr(command, key)
+    planned = plan_run(
+        command.algo,
+        command.env,
+        command.seed,
+        command.config,
+        overrides,
+        out=command.out,
+        n_evals=command.n_evals,
+        best_value=command.best_value,
+        progress=command.progress,
+        tensorboard=command.tensorboard,
+    )
+    result = execute(planned)
+    print(describe(result))
+    print(f"saved in {planned.folder}")
+    return 0
+
+
+def describe(result: dict[str, Any]) -> str:
+    """Return the result of a run in words."""
+    gap = result["optimality_gap"]
+    optimality = "unknown" if gap is None else f"{gap:.4g}"
+    return (
+        f"{result['label']} in {result['env']}, seed {result['seed']}: {result['steps']} steps and "
+        f"{result['deployments']} deployments in {result['seconds']:.1f} s\n"
+        f"performative value J  {result['performative_value']:.4f}  (uniform policy {result['uniform_value']:.4f})\n"
+        f"stability gap         {result['stability_gap']:.4f}\n"
+        f"optimality gap        {optimality}\n"
+        f"discounted return     {result['discounted_return_mean']:.4f} ± {result['discounted_return_se']:.4f}  "
+        f"(played, {result['n_episodes']} episodes, standard error)\n"
+        f"return                {result['rollout_return_mean']:.4f} ± {result['rollout_return_se']:.4f}"
+    )
+
+
+def bench(command: BenchCommand, line: str) -> int:
+    """Make the runs of a benchmark that are missing, then plots and report."""
+    seeds = command.seeds if command.seeds is not None else (QUICK_SEEDS if command.quick else SEEDS)
+    steps = command.n_timesteps if command.n_timesteps is not None else (QUICK_STEPS if command.quick else None)
+    runs = plan_runs(command.algos, command.envs, seeds, command.out, steps, command.n_evals)
+    plan = Plan(command.algos, command.envs, tuple(range(seeds)), line, steps, command.n_evals)
+    report = run_bench(runs, plan, command.out, command.jobs)
+    print(f"{report.made} runs made, {report.kept} were finished already, {len(report.failures)} failed")
+    for failure in report.failures:
+        print(f"failed twice: {failure.run.folder}: {failure.error}", file=sys.stderr)
+    if len(report.failures) < len(runs):
+        plot(command.out)
+    return 1 if report.failures else 0

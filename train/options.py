@@ -1,0 +1,106 @@
+"""What the command line takes: one dataclass per command, from which tyro makes parser and help."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+#: Every algorithm has a file of settings. Listed from there, because importing the algorithms takes seconds.
+ALGOS = sorted(path.stem for path in (Path(__file__).parent / "configs").glob("*.yaml"))
+_ALGOS = "{" + ",".join(ALGOS) + "}"
+
+
+def _option(metavar: str, default: str | None = None, aliases: tuple[str, ...] = ()) -> Any:
+    """Describe an option for the help: how its value is written, and what happens without it."""
+    return arg(metavar=metavar, aliases=aliases, help_behavior_hint=f"(default: {default})" if default else None)
+
+
+@dataclass
+class RunCommand:
+    """Train one agent in one world; everything about the run is saved in a folder of its own.
+
+    The folder is DIR/ALGO/ENV/seed_K. Settings come from the shipped file of the algorithm, then --config, then --set,
+    then the options here.
+    """
+
+    algo: Annotated[str, arg(metavar=_ALGOS)]
+    """What to train."""
+    env: Annotated[str, arg(metavar="ID")]
+    """The world, such as PerformativePricing-v0."""
+    seed: Annotated[int, arg(metavar="K")] = 0
+    """Seed of everything random; the same seed gives the same numbers."""
+    n_timesteps: Annotated[int | None, _option("STEPS", "as in the settings", ("-n",))] = None
+    """Environment steps to train for."""
+    n_envs: Annotated[int | None, _option("N", "as in the settings")] = None
+    """Agents stepped side by side in the world."""
+    out: Annotated[Path, arg(metavar="DIR")] = Path("results/runs")
+    """Folder for the folders of runs."""
+    config: Annotated[Path | None, _option("FILE.yaml", "none")] = None
+    """Settings on top of the shipped ones, in the form of those."""
+    set: Annotated[tuple[str, ...], _option("KEY=VALUE ...", "none")] = ()
+    """Single settings, such as learning_rate=1e-3 env_kwargs.shift=2."""
+    n_evals: Annotated[int, arg(metavar="N")] = 20
+    """Exact evaluations along the training, the first before it and the last after it."""
+    best_value: Annotated[float | None, _option("J", "the one shipped for the world, if any")] = None
+    """Best performative value known: the optimality gap is measured from it."""
+    progress: bool = False
+    """Show a progress bar."""
+    tensorboard: bool = False
+    """Write a TensorBoard log into the folder of the run too."""
+
+
+@dataclass
+class BenchCommand:
+    """Compare algorithms in worlds over seeds, and write tables, plots and a report.
+
+    Finished runs are not repeated: the same command continues a benchmark that was stopped. A run that fails is tried
+    once more, then listed in failures.csv; the exit code is 1 in that case.
+    """
+
+    algos: Annotated[tuple[str, ...], _option(f"{_ALGOS} ...", "pepg ppo a2c")] = ("pepg", "ppo", "a2c")
+    """What to compare."""
+    envs: Annotated[tuple[str, ...], _option("ID ...", "PerformativeGridWorld-v0 PerformativePricing-v0")] = (
+        "PerformativeGridWorld-v0",
+        "PerformativePricing-v0",
+    )
+    """The worlds."""
+    seeds: Annotated[int | None, _option("N", "10, with --quick 5")] = None
+    """Number of seeds: 0 to N-1."""
+    n_timesteps: Annotated[int | None, _option("STEPS", "as in the settings, with --quick 200000", ("-n",))] = None
+    """Environment steps of every run."""
+    out: Annotated[Path, arg(metavar="DIR")] = Path("results/bench")
+    """Folder for the runs, the tables and the report."""
+    jobs: Annotated[int | None, _option("N", "one per core")] = None
+    """Runs at the same time."""
+    n_evals: Annotated[int, arg(metavar="N")] = 20
+    """Exact evaluations along each training."""
+    quick: bool = False
+    """A comparison of a few minutes: 5 seeds of 200000 steps."""
+
+
+@dataclass
+class PlotCommand:
+    """Draw plots and report of a results folder again; nothing is trained."""
+
+    out: Annotated[Positional[Path], arg(metavar="DIR")]
+    """A folder written by bench, or by several calls of run."""
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {"run": RunCommand, "bench": BenchCommand, "plot": PlotCommand}
+
+
+def option_names(command: Any) -> list[str]:
+    """Return the options of a command as they are written, long and short."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    names = ["--help", "-h"]
+    for field in dataclasses.fields(command):
+        marks = getattr(hints[field.name], "__metadata__", ())
+        aliases = [alias for mark in marks for alias in (getattr(mark, "aliases", None) or ())]
+        names += ["--" + field.name.replace("_", "-"), *aliases]
+    return names

@@ -1,0 +1,100 @@
+"""Reading saved results. Trains nothing and imports no agents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from train.files import read_json
+from train.yaml_files import dump_yaml, read_mapping
+
+PLAN, RESULTS, FAILURES = "bench.yaml", "results.csv", "failures.csv"
+#: What ``results.csv`` leaves out: names for people, and times, which no run repeats.
+_NOT_IN_TABLE = ("label", "seconds")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a benchmark was asked for; the order of the names is that of its tables and plots."""
+
+    algos: tuple[str, ...]
+    envs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    command: str = ""
+    n_timesteps: int | None = None
+    n_evals: int | None = None
+
+    def dump(self) -> str:
+        """Return the plan as YAML."""
+        fields = asdict(self)
+        return dump_yaml({name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()})
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        """Read a plan that was written down."""
+        data: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in read_mapping(path).items()}
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise ValueError(f"{path} is not the plan of a benchmark: {error}") from None
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A finished run as it was saved."""
+
+    folder: Path
+    result: dict[str, Any]
+    config: dict[str, Any]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def evaluations(self) -> pd.DataFrame:
+        """Return the exact figures along the training."""
+        return pd.read_csv(self.folder / "evaluations.csv")
+
+    def policy(self) -> NDArray[np.float64]:
+        """Return the final policy table ``[S, A]``."""
+        table: NDArray[np.float64] = np.load(self.folder / "policy.npy")
+        return table
+
+
+def find_runs(out: Path, plan: Plan | None = None) -> list[SavedRun]:
+    """Return the finished runs below a folder, those of a plan in its order if one is given."""
+    found = {}
+    for path in sorted(out.glob("*/*/seed_*/result.json")):
+        result, folder = read_json(path), path.parent
+        found[result["env"], result["algo"], result["seed"]] = SavedRun(
+            folder, result, read_mapping(folder / "config.yaml"), read_json(folder / "meta.json")
+        )
+    if plan is None:
+        return [found[key] for key in sorted(found)]
+    keys = [(env, algo, seed) for env in plan.envs for algo in plan.algos for seed in plan.seeds]
+    return [found[key] for key in keys if key in found]
+
+
+def to_frame(runs: Sequence[SavedRun]) -> pd.DataFrame:
+    """Return a table with one row per run."""
+    return pd.DataFrame([{k: v for k, v in run.result.items() if k not in _NOT_IN_TABLE} for run in runs])
+
+
+def collect(out: Path, plan: Plan) -> pd.DataFrame:
+    """Return the results of a benchmark, one row per finished run, in the order of its plan."""
+    return to_frame(find_runs(out, plan))
+
+
+def read_plan(out: Path) -> Plan | None:
+    """Return the plan of a benchmark folder, ``None`` for a folder of single runs."""
+    path = out / PLAN
+    return Plan.load(path) if path.is_file() else None
+
+
+def read_failures(out: Path) -> list[dict[str, Any]]:
+    """Return the runs that failed, with their errors."""
+    path = out / FAILURES
+    return pd.read_csv(path).to_dict("records") if path.is_file() else []  # type: ignore[return-value]

@@ -1,0 +1,202 @@
+"""One training run and its folder ``<out>/<algo>/<env>/seed_<k>/``.
+
+A run is finished when ``result.json`` is there; it is written last. Until then the folder holds what has been saved so
+far, and starting the run again replaces it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import configure
+
+from agents import make_vec_env
+from agents.common.deploying import performative_problem
+from perf_envs.validation import check_count
+from train import provenance
+from train.algorithms import find_algorithm
+from train.evaluation import best_known_value, play, uniform_value
+from train.files import read_json, write_json, write_text, write_with
+from train.recording import EvaluationCallback, current_table
+from train.settings import MAPPING_KEYS, Settings, hyperparameters, resolve_settings
+from train.yaml_files import dump_value, dump_yaml
+
+RESULT = "result.json"
+_INPUTS = ("config.yaml", "command.txt", "meta.json")
+_FILES = (*_INPUTS, "progress.csv", "evaluations.csv", "policy.npy", "model.zip", "error.txt")
+#: Lines in ``progress.csv``, about.
+_LOG_LINES = 100
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to train, in full.
+
+    Attributes:
+        algo: name of the algorithm.
+        env: id of the world.
+        seed: seed of everything random in the run.
+        settings: see :mod:`train.settings`.
+        out: folder that holds the folders of runs.
+        n_evals: exact evaluations along the training.
+        best_value: the best performative value known, where none is shipped for the world.
+    """
+
+    algo: str
+    env: str
+    seed: int
+    settings: Settings
+    out: Path = Path("results")
+    n_evals: int = 20
+    best_value: float | None = None
+    tensorboard: bool = field(default=False, compare=False)
+    progress: bool = field(default=False, compare=False)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps its files."""
+        return self.out / self.algo / self.env / f"seed_{self.seed}"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything the outcome depends on."""
+        best = {} if self.best_value is None else {"best_value": self.best_value}
+        return {"algo": self.algo, "env": self.env, "seed": self.seed, "n_evals": self.n_evals, **best, **self.settings}
+
+    @property
+    def command(self) -> str:
+        """The command that repeats this run, whatever the shipped settings are by then."""
+        parts = ["python", "-m", "train", "run", "--algo", self.algo, "--env", self.env, "--seed", str(self.seed)]
+        parts += ["-n", str(self.settings["n_timesteps"]), "--n-envs", str(self.settings["n_envs"])]
+        parts += ["--n-evals", str(self.n_evals), "--out", str(self.out)]
+        parts += [] if self.best_value is None else ["--best-value", repr(self.best_value)]
+        rest = {key: value for key, value in self.settings.items() if key not in ("n_timesteps", "n_envs")}
+        assignments = [f"{key}={dump_value(value)}" for key, value in rest.items() if value or key not in MAPPING_KEYS]
+        return shlex.join([*parts, *(["--set", *assignments] if assignments else [])])
+
+    def is_finished(self) -> bool:
+        """Whether the folder holds the result of exactly this run."""
+        config = self.folder / "config.yaml"
+        return (
+            (self.folder / RESULT).is_file()
+            and config.is_file()
+            and config.read_text(encoding="utf-8") == dump_yaml(self.config)
+        )
+
+
+def plan_run(
+    algo: str,
+    env: str,
+    seed: int,
+    config: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Run:
+    """Return a run with its settings resolved and checked.
+
+    Raises:
+        ValueError: something in the arguments or in a settings file is not valid.
+    """
+    check_count("seed", seed, at_least=0)
+    check_count("n_evals", options.get("n_evals", 20), at_least=2)
+    return Run(algo, env, seed, resolve_settings(algo, env, config, overrides), **options)
+
+
+def execute(run: Run) -> dict[str, Any]:
+    """Train, evaluate, save, and return the result.
+
+    Raises:
+        ValueError: the algorithm or the world rejects its settings.
+    """
+    with _one_thread(), contextlib.ExitStack() as stack:
+        algorithm, settings = find_algorithm(run.algo), run.settings
+        venv = make_vec_env(run.env, settings["n_envs"], run.seed, settings["env_kwargs"])
+        stack.callback(venv.close)
+        problem = performative_problem(venv)
+        if problem is None:
+            raise ValueError(f"env must be a performative world, got {run.env!r}")
+        arguments = {"gamma": problem.gamma, **hyperparameters(algorithm, settings)}
+        model = algorithm.make(venv, run.seed, settings["policy"], **arguments)
+        best = run.best_value if run.best_value is not None else best_known_value(problem)
+        meta = _open_folder(run)  # not before all settings have proved good: it removes what an earlier run left
+        model.set_logger(configure(str(run.folder), ["csv", *(["tensorboard"] if run.tensorboard else [])]))
+        stack.callback(model.logger.close)
+        evaluations = EvaluationCallback(
+            run.folder / "evaluations.csv", problem, settings["n_timesteps"], run.n_evals, best
+        )
+        start = time.perf_counter()
+        model.learn(
+            settings["n_timesteps"],
+            callback=[*algorithm.callbacks(), evaluations],
+            log_interval=_log_interval(model, settings),
+            progress_bar=run.progress,
+        )
+        seconds = time.perf_counter() - start
+        table = current_table(model)
+        figures = {key: evaluations.last[key] for key in ("performative_value", "stability_gap", "optimality_gap")}
+        figures |= {"best_value": best, "uniform_value": uniform_value(problem)}
+        figures |= play(run.env, settings["env_kwargs"], table, run.seed).figures()
+        result = {"algo": run.algo, "label": algorithm.label, "env": run.env, "seed": run.seed}
+        result |= {"steps": model.num_timesteps, "deployments": evaluations.last["round"], **figures}
+        result["seconds"] = round(seconds, 3)
+        meta |= {"wall_seconds": round(seconds, 3), "steps_per_second": round(model.num_timesteps / seconds, 1)}
+        _close_folder(run, model, table, meta, result)
+    return result
+
+
+def read_result(run: Run) -> dict[str, Any]:
+    """Return the result of a finished run."""
+    return read_json(run.folder / RESULT)
+
+
+def _open_folder(run: Run) -> dict[str, Any]:
+    """Make the folder ready for a new run and write down what is going to happen."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    for name in (RESULT, *_FILES):  # the result first: from here on the folder is that of an unfinished run
+        (run.folder / name).unlink(missing_ok=True)
+    for pattern in ("events.out.tfevents.*", ".[0-9]*"):  # logs, and what a killed process was writing
+        for leftover in run.folder.glob(pattern):
+            leftover.unlink()
+    meta = {
+        "started": provenance.now(),
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+        "git": provenance.git_state(),
+    }
+    write_text(run.folder / "config.yaml", dump_yaml(run.config))
+    write_text(run.folder / "command.txt", run.command + "\n")
+    write_json(run.folder / "meta.json", meta)
+    return meta
+
+
+def _close_folder(run: Run, model: BaseAlgorithm, table: Any, meta: dict[str, Any], result: dict[str, Any]) -> None:
+    write_with(run.folder / "policy.npy", lambda path: np.save(path, table))
+    write_with(run.folder / "model.zip", model.save)
+    write_json(run.folder / "meta.json", meta)
+    write_json(run.folder / RESULT, result)
+
+
+def _log_interval(model: BaseAlgorithm, settings: Settings) -> int:
+    """Return the number of rollouts between two lines of ``progress.csv``."""
+    rollout = settings["n_envs"] * int(getattr(model, "n_steps", 1))
+    return max(1, int(settings["n_timesteps"] // rollout // _LOG_LINES))
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread: the networks are small, and sums come out in the same order on any number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
