@@ -68,8 +68,7 @@ class Dynamics:
             state, action = (~torch.isfinite(self.rewards.detach())).nonzero()[0].tolist()
             value = float(self.rewards[state, action])
             raise ValueError(f"rewards at state {state}, action {action} must be finite, got {value}")
-        if self.gamma is not None:
-            check_number("gamma", self.gamma, above=0.0, below=1.0)
+        _check_optional(self)
 
     @classmethod
     def from_dense(cls, transitions: object, rewards: object, **fields: object) -> Dynamics:
@@ -189,10 +188,29 @@ def _check_shapes(dynamics: Dynamics) -> None:
         raise ValueError(f"successors at {tuple(where)} must be a state in 0..{n_states - 1}, got {value}")
     if tuple(rewards.shape) != (n_states, n_actions):
         raise ValueError(f"rewards must have shape ({n_states}, {n_actions}), got {tuple(rewards.shape)}")
+
+
+def _check_optional(dynamics: Dynamics) -> None:
+    """Check the fields that may be left out."""
+    (n_states, _), shape = dynamics.rewards.shape, tuple(dynamics.probs.shape)
+    paid = dynamics.outcome_rewards
+    if paid is not None and not _broadcasts(tuple(paid.shape), shape):
+        raise ValueError(f"outcome_rewards must broadcast to {shape}, got shape {tuple(paid.shape)}")
+    if dynamics.gamma is not None:
+        check_number("gamma", dynamics.gamma, above=0.0, below=1.0)
+    if dynamics.rho is not None:
+        if tuple(dynamics.rho.shape) != (n_states,):
+            raise ValueError(f"rho must have shape ({n_states},), got {tuple(dynamics.rho.shape)}")
+        check_distributions("rho", dynamics.rho, "state")
     absorbing = dynamics.absorbing
     if tuple(absorbing.shape) != (n_states,) or absorbing.dtype != torch.bool:
         raise ValueError(f"absorbing must be bool [{n_states}], got {absorbing.dtype} {tuple(absorbing.shape)}")
     for state in absorbing.nonzero()[:, 0].tolist():
-        leaves = (probs[state].detach() != 0.0) & (successors[state] != state)
-        if bool(leaves.any()) or bool((rewards[state] != 0.0).any()):
+        leaves = (dynamics.probs[state].detach() != 0.0) & (dynamics.successors[state] != state)
+        if bool(leaves.any()) or bool((dynamics.rewards[state] != 0.0).any()):
             raise ValueError(f"absorbing state {state} must lead to itself and pay 0")
+
+
+def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    padded = (1,) * (len(target) - len(shape)) + shape
+    return len(padded) == len(target) and all(have in (1, want) for have, want in zip(padded, target, strict=True))

@@ -76,8 +76,8 @@ class PerformativeEnv(gym.Env[Any, Any]):
 
     @property
     def initial_distribution(self) -> NDArray[np.float64]:
-        """Start distribution ``[S]``."""
-        return self.problem.rho.numpy()
+        """Start distribution ``[S]``, a copy."""
+        return self.problem.rho.numpy().copy()
 
     @property
     def dynamics(self) -> Dynamics:
@@ -130,7 +130,7 @@ class PerformativeEnv(gym.Env[Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Make one step in the dynamics in force."""
         state, chosen = self.state, int(action)
-        if not 0 <= chosen < self.problem.n_actions:
+        if chosen != action or not 0 <= chosen < self.problem.n_actions:
             raise ValueError(f"action must be in 0..{self.n_actions - 1}, got {action!r}")
         world = self.world
         news = world.take_news()

@@ -64,7 +64,7 @@ class PerformativeMDP:
         self, response: Callable[[Tensor], Dynamics], rho: object, gamma: float, n_actions: int | None = None
     ) -> None:
         self.gamma = check_number("gamma", gamma, above=0.0, below=1.0)
-        self.rho = torch.as_tensor(rho, dtype=torch.float64)
+        self.rho = torch.as_tensor(rho, dtype=torch.float64).clone()
         if self.rho.dim() != 1:
             raise ValueError(f"rho must have shape [S], got {tuple(self.rho.shape)}")
         check_distributions("rho", self.rho, "state")

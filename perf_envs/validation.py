@@ -32,6 +32,8 @@ def check_number(
     ]
     expected = " and ".join(part for part in parts if part) or "a finite number"
     try:
+        if isinstance(value, bool | str):  # float() would read True and "3"
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be a number {expected}, got {value!r}") from None

@@ -74,6 +74,11 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         self._steps: Ints = np.zeros(self.num_envs, dtype=np.int64)
         self._done: Bools = np.zeros(self.num_envs, dtype=np.bool_)
 
+    @property
+    def state(self) -> Ints:
+        """The state of every sub-environment, ``[n]``, a copy."""
+        return self._states.copy()
+
     def __getattr__(self, name: str) -> Any:
         """Fall back to the scalar environment for the performative interface: ``deploy``, ``dynamics``..."""
         if name.startswith("_") or name == "single":

@@ -125,3 +125,20 @@ BAD = {
 def test_the_constructor_refuses(fields, message):
     with pytest.raises(ValueError, match=message):
         Dynamics(**({"successors": SUCCESSORS, "probs": PROBS, "rewards": REWARDS} | fields))
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 1, 5), (1, 1, 1, 1)])
+def test_outcome_rewards_that_do_not_fit_are_rejected(shape):
+    probs = torch.full((2, 2, 2), 0.5, dtype=torch.float64)
+    with pytest.raises(ValueError, match="outcome_rewards must broadcast"):
+        Dynamics(
+            torch.zeros(2, 2, dtype=torch.int64), probs, torch.zeros(2, 2, dtype=torch.float64), torch.zeros(shape)
+        )
+
+
+@pytest.mark.parametrize("rho", [[1.0], [0.5, 0.6], [float("nan"), 1.0]])
+def test_a_start_distribution_that_is_none_is_rejected(rho):
+    probs = torch.full((2, 2, 2), 0.5, dtype=torch.float64)
+    rewards = torch.zeros(2, 2, dtype=torch.float64)
+    with pytest.raises(ValueError, match="rho"):
+        Dynamics(torch.zeros(2, 2, dtype=torch.int64), probs, rewards, rho=torch.tensor(rho, dtype=torch.float64))
