@@ -3,6 +3,7 @@
 from perf_envs.exact.control import optimal_policy, optimality_gap, stability_gap
 from perf_envs.exact.gradients import GradientTerms, gradient_terms, performative_gradient
 from perf_envs.exact.optima import BestKnown, best_known
+from perf_envs.exact.stability import BestResponseResult, stable_policy
 from perf_envs.exact.values import (
     Evaluation,
     action_values,
@@ -17,6 +18,7 @@ from perf_envs.exact.values import (
 
 __all__ = [
     "BestKnown",
+    "BestResponseResult",
     "Evaluation",
     "GradientTerms",
     "action_values",
@@ -32,5 +34,6 @@ __all__ = [
     "performative_gradient",
     "performative_value",
     "stability_gap",
+    "stable_policy",
     "state_values",
 ]

@@ -36,8 +36,8 @@ Ints = NDArray[np.int64]
 N_MOVES = 4
 #: Index of the fifth intervention: let the agent's own move stand.
 NO_INTERVENTION = 4
-#: Sweeps of value iteration before the first policy improvement; fewer cost an extra factorisation, more are wasted.
-_WARM_UP_SWEEPS = 8
+#: Sweeps of value iteration before the first factorisation: enough that it is usually the last, too few to be felt.
+_WARM_UP_SWEEPS = 30
 _MAX_IMPROVEMENTS = 1000
 #: Relative differences of values below this are rounding: no reason to replace a choice (else ties could cycle).
 _ROUNDING = 1e-13
@@ -77,8 +77,8 @@ class FollowerResponse(ResponseMap):
         self.n_states = len(next_state)
         self.next_state, self.goals = next_state, goals
         self._live = ~goals
-        # Where the next policy iteration starts; a guess that saves time and cannot change an answer.
-        self._last_choice: Ints | None = None
+        # Where the next value iteration starts; a guess that saves time and cannot change an answer.
+        self._last_values: Floats = np.zeros((self.n_states, len(follower_landing_reward)))
         # [4, S, F], followers last: every operation below runs along contiguous memory.
         rewards = follower_landing_reward.T[next_state.T]
         self._rewards: Floats = np.ascontiguousarray(np.where(goals[None, :, None], 0.0, rewards))
@@ -129,7 +129,7 @@ class FollowerResponse(ResponseMap):
     def _best_response(self, pi: Floats) -> _BestResponse:
         """Solve every follower's decision problem by policy iteration, from the answer given last."""
         weights = np.ascontiguousarray(pi.T)[:, :, None]
-        choice = self._last_choice if self._last_choice is not None else self._first_choice(weights)
+        choice = self._first_choice(weights)
         for _ in range(_MAX_IMPROVEMENTS):
             values, factors = self._evaluate(weights, choice)
             move_values = self._move_values(values)
@@ -146,12 +146,12 @@ class FollowerResponse(ResponseMap):
             values, factors = self._evaluate(weights, canonical)
             move_values = self._move_values(values)
             own = (weights * move_values).sum(0)
-        self._last_choice = canonical
+        self._last_values = values
         return _BestResponse(move_values, own, canonical == NO_INTERVENTION, factors)
 
     def _first_choice(self, weights: Floats) -> Ints:
-        """Return interventions to start from: greedy after a few sweeps of value iteration."""
-        move_values = self._move_values(np.zeros(self._rewards.shape[1:]))
+        """Return interventions to start from: greedy after some sweeps of value iteration from the last answer."""
+        move_values = self._move_values(self._last_values)
         for _ in range(_WARM_UP_SWEEPS):
             best = np.maximum(move_values.max(0) - self.intervention_cost, (weights * move_values).sum(0))
             move_values = self._move_values(best * self._live[:, None])
