@@ -12,9 +12,8 @@ from train.results import Plan
 from train.run import execute, plan_run
 from train.settings import parse_assignments
 
-#: What ``--quick`` stands for, where the options do not say otherwise.
-QUICK_SEEDS, QUICK_STEPS = 5, 200_000
-SEEDS = 10
+#: How many seeds a benchmark has, and how many with ``--quick``, where the options do not say otherwise.
+SEEDS, QUICK_SEEDS = 10, 5
 
 
 def run(command: RunCommand) -> int:
@@ -60,9 +59,8 @@ def describe(result: dict[str, Any]) -> str:
 def bench(command: BenchCommand, line: str) -> int:
     """Make the runs of a benchmark that are missing, then plots and report."""
     seeds = command.seeds if command.seeds is not None else (QUICK_SEEDS if command.quick else SEEDS)
-    steps = command.n_timesteps if command.n_timesteps is not None else (QUICK_STEPS if command.quick else None)
-    runs = plan_runs(command.algos, command.envs, seeds, command.out, steps, command.n_evals)
-    plan = Plan(command.algos, command.envs, tuple(range(seeds)), line, steps, command.n_evals)
+    runs = plan_runs(command.algos, command.envs, seeds, command.out, command.n_timesteps, command.n_evals)
+    plan = Plan(command.algos, command.envs, tuple(range(seeds)), line, command.n_timesteps, command.n_evals)
     report = run_bench(runs, plan, command.out, command.jobs)
     print(f"{report.made} runs made, {report.kept} were finished already, {len(report.failures)} failed")
     for failure in report.failures:

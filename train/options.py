@@ -72,7 +72,7 @@ class BenchCommand:
     """The worlds."""
     seeds: Annotated[int | None, _option("N", "10, with --quick 5")] = None
     """Number of seeds: 0 to N-1."""
-    n_timesteps: Annotated[int | None, _option("STEPS", "as in the settings, with --quick 200000", ("-n",))] = None
+    n_timesteps: Annotated[int | None, _option("STEPS", "as in the settings", ("-n",))] = None
     """Environment steps of every run."""
     out: Annotated[Path, arg(metavar="DIR")] = Path("results/bench")
     """Folder for the runs, the tables and the report."""
@@ -81,7 +81,7 @@ class BenchCommand:
     n_evals: Annotated[int, arg(metavar="N")] = 20
     """Exact evaluations along each training."""
     quick: bool = False
-    """A comparison of a few minutes: 5 seeds of 200000 steps."""
+    """A comparison of a few minutes: 5 seeds."""
 
 
 @dataclass

@@ -70,7 +70,7 @@ class PePG(OnPolicyAlgorithm):
         policy: str | type[ActorCriticPolicy],
         env: GymEnv | str,
         learning_rate: float | Schedule = 3e-3,
-        n_steps: int = 16,
+        n_steps: int = 5,
         gamma: float | None = None,
         gae_lambda: float = 0.95,
         performative_coef: float | Schedule = DEFAULT_PERFORMATIVE_COEF,

@@ -199,7 +199,7 @@ def adam_step(learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)) -
     return step
 
 
-def step_rule(problem: PerformativeMDP, step: str, learning_rate: float | None) -> Step:
+def step_rule(problem: PerformativeMDP, step: str, learning_rate: float | None, shrink: float = 1.0) -> Step:
     """Return a fresh step of the named rule; without a learning rate, one that fits the world.
 
     Args:
@@ -207,14 +207,15 @@ def step_rule(problem: PerformativeMDP, step: str, learning_rate: float | None) 
         step: ``"natural"`` (within a trust region of 0.005 nats), ``"adam"`` or ``"fixed"``.
         learning_rate: by default 3 over the largest advantage of the uniform policy for natural steps, 0.1 for Adam, 1
             for fixed ones.
+        shrink: factor in (0, 1] on the trust region, or on the learning rate of a rule that has none.
     """
     check_choice("step", step, ("natural", "adam", "fixed"))
     rate = None if learning_rate is None else check_number("learning_rate", learning_rate, above=0.0)
     if step == "natural":
-        return natural_step(3.0 / advantage_scale(problem) if rate is None else rate, max_divergence=0.005)
+        return natural_step(3.0 / advantage_scale(problem) if rate is None else rate, max_divergence=0.005 * shrink)
     if step == "adam":
-        return adam_step(0.1 if rate is None else rate)
-    return fixed_step(1.0 if rate is None else rate)
+        return adam_step(shrink * (0.1 if rate is None else rate))
+    return fixed_step(shrink * (1.0 if rate is None else rate))
 
 
 def advantage_scale(problem: PerformativeMDP) -> float:

@@ -5,8 +5,8 @@ guarantee (Kakade and Langford 2002, Theorem 4.1)
 
     J((1-k) pi + k q) - J(pi)  >=  k g - k^2 L / 2,      L = 4 gamma eps / (1-gamma)^2,
 
-largest at ``k = g / L``. The theorem's ``L`` is a worst case, and no worst case is known for a world that answers: it is
-where the search starts; it is doubled until the bound holds at the mixture itself, and halved after a success.
+largest at ``k = g / L``. The theorem's ``L`` is a worst case, and no worst case is known for a world that answers: it
+is where the search starts; it is doubled until the bound holds at the mixture itself, and halved after a success.
 """
 
 from __future__ import annotations

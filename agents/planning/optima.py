@@ -17,7 +17,7 @@ from perf_envs.validation import check_choice
 
 COMMAND = "python -m agents.planning.optima"
 #: Far more effort than one default call: the shipped value is the yardstick of everything else.
-SEEDS, N_STARTS, N_ITERATIONS = 8, 8, (400, 1200)
+SEEDS, N_STARTS, N_ITERATIONS = 4, 8, (200, 600)
 
 
 def ship(env_id: str) -> float:

@@ -30,6 +30,7 @@ FULL = Objective(
 )
 #: Plain ascent on the performative value, to the end.
 POLISH = Objective.constant(1.0)
+_POLISH_STAGES = 10
 
 
 def pepg(
@@ -68,18 +69,15 @@ def pepg(
     starts = _starts(problem, check_count("n_starts", n_starts), initial_policy, seed)
     trials = [(logits, schedule) for logits in starts for schedule in (RAMP, FULL)]
 
-    def run(logits: Tensor, objective: Objective, length: int, floor: float = 0.0) -> Run:
-        return Run(problem, logits).advance(length, objective, step_rule(problem, step, learning_rate), floor)
+    def run(logits: Tensor, objective: Objective, length: int) -> Run:
+        return Run(problem, logits).advance(length, objective, step_rule(problem, step, learning_rate))
 
     tried = [run(logits, schedule, n_iterations // 4) for logits, schedule in trials]
     order = sorted(range(len(trials)), key=lambda index: -tried[index].best.value)
     carried = [run(*trials[index], n_iterations) for index in order[: max(2, len(trials) // 4)]]
     best = max((*tried, *carried), key=lambda candidate: candidate.best.value)
-    # A probability that has underflowed to 0 has no logit; it is left where a softmax can bring it back.
-    logits = torch.log(best.best.policy.clamp_min(1e-30))
-    polished = run(
-        logits, POLISH, n_iterations, check_number("tolerance", tolerance, at_least=0.0) * value_scale(problem)
-    )
+    floor = check_number("tolerance", tolerance, at_least=0.0) * value_scale(problem)
+    polished = _polish(problem, best.best.policy, n_iterations, floor, step, learning_rate)
     runs = [*tried, *carried, polished]
     winner = max((polished.last, polished.best, best.best), key=lambda iterate: iterate.value)
     return PlanningResult(
@@ -87,11 +85,28 @@ def pepg(
         value=winner.value,
         history=torch.tensor(best.history + polished.history, dtype=torch.float64),
         n_iter=sum(len(run.history) for run in runs),
-        converged=winner.gap <= tolerance * value_scale(problem),
+        converged=winner.gap <= floor,
         method="pepg",
         gap=winner.gap,
         start_values=torch.tensor(sorted((run.best.value for run in runs), reverse=True), dtype=torch.float64),
     ).warn_unless_converged()
+
+
+def _polish(
+    problem: PerformativeMDP, policy: Tensor, n_iterations: int, floor: float, step: str, learning_rate: float | None
+) -> Run:
+    """Ascend the performative value alone, with ever shorter steps.
+
+    Where a response map has kinks (followers who change their mind) steps of any one length end up jumping across one.
+    """
+    run = Run(problem, torch.log(policy.clamp_min(1e-30)))
+    for stage in range(_POLISH_STAGES):
+        # From the best policy so far. A probability that has underflowed to 0 has no logit: put it back within reach.
+        run.logits = torch.log(run.best.policy.clamp_min(1e-30))
+        rule = step_rule(problem, step, learning_rate, shrink=0.5**stage)
+        if run.advance(max(n_iterations // _POLISH_STAGES, 1), POLISH, rule, floor).converged:
+            break
+    return run
 
 
 def _starts(problem: PerformativeMDP, n_starts: int, initial_policy: object | None, seed: int) -> list[Tensor]:

@@ -127,3 +127,8 @@ def test_points_become_schedules(algo: str) -> None:
     schedule = hyperparameters(find_algorithm(algo), settings)["learning_rate"]
     assert isinstance(schedule, PiecewiseLinear)
     assert schedule(0.5) == pytest.approx(5e-4)
+
+
+@pytest.mark.parametrize("env_id", WORLDS)
+def test_all_algorithms_train_equally_long_in_a_world(env_id: str) -> None:
+    assert len({resolve_settings(algo, env_id)["n_timesteps"] for algo in ALGORITHMS}) == 1
