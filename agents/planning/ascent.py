@@ -34,18 +34,18 @@ class Objective:
         performative_coef: weight of the world's answer.
         entropy_coef: weight of the entropy, in units of the range of the world's rewards.
         bonus: centred gradient of a further term with respect to the table, as a function of the policy.
+        gap: how far from a maximum, from the centred gradient and the policy; by default the first-order gap.
     """
 
     performative_coef: Coefficient
     entropy_coef: Coefficient
     bonus: Callable[[Tensor], Tensor] | None = None
+    gap: Callable[[Tensor, Tensor], float] = lambda gradient, pi: first_order_gap(gradient)
 
     @classmethod
-    def constant(
-        cls, performative_coef: float, entropy_coef: float = 0.0, bonus: Callable[[Tensor], Tensor] | None = None
-    ) -> Objective:
+    def constant(cls, performative_coef: float, entropy_coef: float = 0.0) -> Objective:
         """Return weights that stay as they are."""
-        return cls(lambda progress: performative_coef, lambda progress: entropy_coef, bonus)
+        return cls(lambda progress: performative_coef, lambda progress: entropy_coef)
 
 
 class Iterate(NamedTuple):
@@ -56,7 +56,7 @@ class Iterate(NamedTuple):
     value: float
     """``J``, without entropy or bonus."""
     gap: float
-    """First-order gap of the ascended objective: the most it could gain by moving towards any other policy."""
+    """The objective's gap; by default the most it could gain, to first order, by moving towards any other policy."""
 
 
 class Run:
@@ -92,7 +92,7 @@ class Run:
             gradient = terms.policy + alpha * terms.response
             if objective.bonus is not None:
                 gradient = gradient + objective.bonus(terms.evaluation.pi)
-            self._note(terms, gradient)
+            self._note(terms, gradient, objective)
             self.converged = (alpha, entropy) == final and self.last.gap <= tolerance
             if self.converged:
                 break
@@ -111,13 +111,13 @@ class Run:
             gap=self.last.gap,
         ).warn_unless_converged()
 
-    def _note(self, terms: GradientTerms, gradient: Tensor) -> None:
+    def _note(self, terms: GradientTerms, gradient: Tensor, objective: Objective) -> None:
         evaluation = terms.evaluation
         value = float(self.problem.rho @ evaluation.plain_state_values())
         if not bool(torch.isfinite(gradient).all()):
             raise ValueError(f"the response map gave a gradient that is not finite, at a policy of value {value}")
         self.history.append(value)
-        self.last = Iterate(evaluation.pi, value, first_order_gap(gradient))
+        self.last = Iterate(evaluation.pi, value, objective.gap(gradient, evaluation.pi))
         if value > self.best.value:
             self.best = self.last
 
@@ -207,12 +207,13 @@ def step_rule(problem: PerformativeMDP, step: str, learning_rate: float | None, 
         step: ``"natural"`` (within a trust region of 0.005 nats), ``"adam"`` or ``"fixed"``.
         learning_rate: by default 3 over the largest advantage of the uniform policy for natural steps, 0.1 for Adam, 1
             for fixed ones.
-        shrink: factor in (0, 1] on the trust region, or on the learning rate of a rule that has none.
+        shrink: factor in (0, 1] on the learning rate and on the trust region.
     """
     check_choice("step", step, ("natural", "adam", "fixed"))
     rate = None if learning_rate is None else check_number("learning_rate", learning_rate, above=0.0)
     if step == "natural":
-        return natural_step(3.0 / advantage_scale(problem) if rate is None else rate, max_divergence=0.005 * shrink)
+        rate = 3.0 / advantage_scale(problem) if rate is None else rate
+        return natural_step(shrink * rate, max_divergence=0.005 * shrink)
     if step == "adam":
         return adam_step(shrink * (0.1 if rate is None else rate))
     return fixed_step(shrink * (1.0 if rate is None else rate))

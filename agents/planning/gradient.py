@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from agents.planning.ascent import Objective, Run, Step, natural_step, start_logits, step_rule, value_scale
+from agents.planning.ascent import (
+    Objective,
+    Run,
+    Step,
+    adam_step,
+    fixed_step,
+    natural_step,
+    start_logits,
+    step_rule,
+    value_scale,
+)
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
-from perf_envs.validation import check_count, check_number
+from perf_envs.validation import check_choice, check_count, check_number
+
+#: A barrier's gradients shrink by orders of magnitude on the way to its maximum; Adam has to forget the first ones.
+_BARRIER_BETAS = (0.9, 0.99)
 
 
 def gradient_ascent(
@@ -45,7 +60,7 @@ def gradient_ascent(
         step_rule(problem, step, learning_rate),
         n_iterations,
         initial_policy,
-        tolerance,
+        _floor(problem, tolerance),
     )
 
 
@@ -77,7 +92,8 @@ def natural_policy_gradient(
     """
     step = natural_step(check_number("learning_rate", learning_rate, above=0.0), max_divergence)
     objective = Objective.constant(performative_coef, entropy_coef)
-    return _single(problem, "natural_policy_gradient", objective, step, n_iterations, initial_policy, tolerance)
+    floor = _floor(problem, tolerance)
+    return _single(problem, "natural_policy_gradient", objective, step, n_iterations, initial_policy, floor)
 
 
 def log_barrier(
@@ -89,12 +105,13 @@ def log_barrier(
     step: str = "adam",
     learning_rate: float | None = None,
     initial_policy: object | None = None,
-    tolerance: float = 1e-6,
+    tolerance: float = 1.0,
 ) -> PlanningResult:
     """Ascent on ``J(pi) + barrier / (S A) sum_{s,a} log pi(a|s)``, which keeps every action in play.
 
-    Its stationary points are within ``2 barrier / (1-gamma) * max_s d*(s)/rho(s)`` of the optimum of fixed dynamics
-    (Agarwal et al. 2021, Theorem 12).
+    Where the gradient of this objective with respect to softmax logits is at most ``barrier / (2 S A)`` long, the
+    policy is within ``2 barrier / (1-gamma) * max_s d*(s)/rho(s)`` of the optimum of fixed dynamics (Agarwal et al.
+    2021, Theorem 5.2). That is when it has converged; the ``gap`` of the result is the length of this gradient.
 
     Args:
         problem: the world.
@@ -104,16 +121,23 @@ def log_barrier(
         step: ``"adam"`` or ``"fixed"``.
         learning_rate: 0.1 for Adam and 1.0 for fixed steps by default.
         initial_policy: start, ``[S, A]`` with positive entries; the uniform policy by default.
-        tolerance: first-order gap of the barrier objective, relative to the value, at which it has converged.
+        tolerance: length of the gradient at which it has converged, in units of ``barrier / (2 S A)``.
     """
     check_number("barrier", barrier, above=0.0)
+    check_choice("step", step, ("adam", "fixed"))
+    rate = check_number(
+        "learning_rate", {"adam": 0.1, "fixed": 1.0}[step] if learning_rate is None else learning_rate, above=0.0
+    )
 
     def bonus(pi: Tensor) -> Tensor:
         return barrier / pi.shape[0] * (1.0 / (pi.shape[1] * pi) - 1.0)
 
-    objective = Objective.constant(performative_coef, bonus=bonus)
-    rule = step_rule(problem, step, learning_rate)
-    return _single(problem, "log_barrier", objective, rule, n_iterations, initial_policy, tolerance)
+    objective = replace(
+        Objective.constant(performative_coef), bonus=bonus, gap=lambda gradient, pi: float((pi * gradient).norm())
+    )
+    rule = adam_step(rate, _BARRIER_BETAS) if step == "adam" else fixed_step(rate)
+    floor = check_number("tolerance", tolerance, at_least=0.0) * barrier / (2 * problem.n_states * problem.n_actions)
+    return _single(problem, "log_barrier", objective, rule, n_iterations, initial_policy, floor)
 
 
 def _single(
@@ -123,8 +147,11 @@ def _single(
     step: Step,
     n_iterations: int,
     initial_policy: object | None,
-    tolerance: float,
+    floor: float,
 ) -> PlanningResult:
     run = Run(problem, start_logits(problem, initial_policy))
-    floor = check_number("tolerance", tolerance, at_least=0.0) * value_scale(problem)
     return run.advance(check_count("n_iterations", n_iterations), objective, step, floor).result(method)
+
+
+def _floor(problem: PerformativeMDP, tolerance: float) -> float:
+    return check_number("tolerance", tolerance, at_least=0.0) * value_scale(problem)

@@ -2,7 +2,8 @@
 
 The performative value has many local maxima. Following the full gradient from a random policy finds good ones in worlds
 whose answer is mild and poor ones where followers punish a half-formed policy; phasing the answer in does the opposite.
-So both schedules are tried from several starts on a short budget, and only the most promising runs are carried on.
+So both schedules are tried from several starts on a short budget, and only the most promising runs are carried on. The
+best is polished, and left for a better one as long as switching single states over leads to one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from agents.planning.ascent import Objective, Run, start_logits, step_rule, value_scale
 from agents.planning.result import PlanningResult
+from agents.planning.switching import switch_states
 from perf_envs import PerformativeMDP
 from perf_envs.validation import check_count, check_number
 
@@ -31,6 +33,8 @@ FULL = Objective(
 #: Plain ascent on the performative value, to the end.
 POLISH = Objective.constant(1.0)
 _POLISH_STAGES = 10
+#: Attempts to leave the local maximum found for a better one.
+_ESCAPES = 5
 
 
 def pepg(
@@ -64,6 +68,7 @@ def pepg(
         ValueError: an argument is out of range, or the response map is not differentiable or gives NaN.
     """
     check_count("n_iterations", n_iterations, at_least=8)
+    floor = check_number("tolerance", tolerance, at_least=0.0) * value_scale(problem)
     if n_starts is None:
         n_starts = min(16, max(4, 256 // (problem.n_states * problem.n_actions)))
     starts = _starts(problem, check_count("n_starts", n_starts), initial_policy, seed)
@@ -76,14 +81,20 @@ def pepg(
     order = sorted(range(len(trials)), key=lambda index: -tried[index].best.value)
     carried = [run(*trials[index], n_iterations) for index in order[: max(2, len(trials) // 4)]]
     best = max((*tried, *carried), key=lambda candidate: candidate.best.value)
-    floor = check_number("tolerance", tolerance, at_least=0.0) * value_scale(problem)
-    polished = _polish(problem, best.best.policy, n_iterations, floor, step, learning_rate)
-    runs = [*tried, *carried, polished]
-    winner = max((polished.last, polished.best, best.best), key=lambda iterate: iterate.value)
+    polished = [_polish(problem, best.best.policy, n_iterations, floor, step, learning_rate)]
+    for _ in range(_ESCAPES):
+        policy = polished[-1].best.policy
+        switched = switch_states(problem, policy, n_evaluations=4 * n_iterations)
+        if torch.equal(switched, policy):
+            break
+        polished.append(_polish(problem, switched, n_iterations, floor, step, learning_rate))
+    runs = [*tried, *carried, *polished]
+    # Where the objective of a run was still regularised its gap means something else: the last runs decide.
+    winner = max((iterate for run in polished for iterate in (run.last, run.best)), key=lambda iterate: iterate.value)
     return PlanningResult(
         policy=winner.policy,
         value=winner.value,
-        history=torch.tensor(best.history + polished.history, dtype=torch.float64),
+        history=torch.tensor(sum((run.history for run in polished), best.history), dtype=torch.float64),
         n_iter=sum(len(run.history) for run in runs),
         converged=winner.gap <= floor,
         method="pepg",

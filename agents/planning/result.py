@@ -20,8 +20,9 @@ class PlanningResult:
         n_iter: gradient evaluations spent, over all starts.
         converged: whether the first-order gap at ``policy`` is below the tolerance.
         method: name of the method.
-        gap: first-order gap: the most that ``J`` could still gain, to first order, by moving towards any other policy.
-        start_values: the final ``J`` of every start, best first.
+        gap: first-order gap: the most that what the method ascends could still gain, to first order, by moving towards
+            any other policy.
+        start_values: the largest ``J`` of every run, from every start, best first; empty for methods with one start.
     """
 
     policy: Tensor
