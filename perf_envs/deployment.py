@@ -137,10 +137,16 @@ def policy_table(policy: Any, observations: NDArray[Any], n_actions: int) -> Tab
         actions, _ = policy.predict(observations, deterministic=True)
         table = np.eye(n_actions)[np.asarray(actions)]
     elif isinstance(policy, Callable) and not isinstance(policy, torch.Tensor):  # type: ignore[arg-type]
-        table = [np.asarray(policy(observation), dtype=np.float64) for observation in observations]
+        table = [_probabilities(policy(observation)) for observation in observations]
     else:
         table = policy
     return as_policy(table, len(observations), n_actions, "policy").detach().cpu().numpy()
+
+
+def _probabilities(answer: Any) -> Any:
+    """Return what a callable answered as a detached array in its own precision, which decides how it is checked."""
+    answer = answer.detach().cpu() if isinstance(answer, torch.Tensor) else answer
+    return np.asarray(answer)
 
 
 def _network_probabilities(network: Any, observations: NDArray[Any]) -> Any:

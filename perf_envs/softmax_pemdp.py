@@ -40,6 +40,8 @@ class SoftmaxPeMDP(PerformativeEnv):
 
     ## Arguments
     * ``n_states=10``, ``n_actions=4``: size.
+    * ``n_successors=None``: states that can follow a state and action, drawn at random; ``None`` for all of them. Large
+      worlds need few.
     * ``kappa=1.0``, ``xi=0.5``: how strongly transitions and rewards answer; ``xi`` may be negative (crowding out).
     * ``instance_seed=0``: the instance; logits of ``P0`` and ``psi`` are standard normal, ``r0`` is uniform in [0, 1].
     * ``gamma=0.9``: discount.
@@ -60,6 +62,7 @@ class SoftmaxPeMDP(PerformativeEnv):
         xi: float = 0.5,
         instance_seed: int = 0,
         gamma: float = 0.9,
+        n_successors: int | None = None,
         adaptation_rate: float = 1.0,
         deployment: Deployment = "observed",
         round_length: int = 1000,
@@ -68,11 +71,15 @@ class SoftmaxPeMDP(PerformativeEnv):
         n_states = check_count("n_states", n_states)
         n_actions = check_count("n_actions", n_actions)
         rng = np.random.default_rng(check_count("instance_seed", instance_seed, at_least=0))
-        logits = rng.standard_normal((n_states, n_actions, n_states))
+        width = n_states if n_successors is None else check_count("n_successors", n_successors)
+        if width > n_states:
+            raise ValueError(f"n_successors must be <= n_states = {n_states}, got {n_successors!r}")
+        logits = rng.standard_normal((n_states, n_actions, width))
         psi = rng.standard_normal(n_states)
         rewards = rng.random((n_states, n_actions))
+        successors = None if n_successors is None else _draw_successors(rng, n_states, n_actions, width)
         response = SoftmaxResponse(
-            torch.from_numpy(logits), torch.from_numpy(psi), torch.from_numpy(rewards), kappa=kappa, xi=xi
+            torch.from_numpy(logits), torch.from_numpy(psi), torch.from_numpy(rewards), kappa, xi, successors
         )
         super().__init__(
             PerformativeMDP(response, np.full(n_states, 1.0 / n_states), gamma),
@@ -86,6 +93,13 @@ class SoftmaxPeMDP(PerformativeEnv):
         from perf_envs.rendering.matrix import MatrixRenderer
 
         return MatrixRenderer(self)
+
+
+def _draw_successors(rng: np.random.Generator, n_states: int, n_actions: int, width: int) -> torch.Tensor:
+    """Return ``[S, A, K]`` different successors per state and action: a random start, then random strides apart."""
+    strides = rng.integers(1, max(1, (n_states - 1) // width) + 1, size=(n_states, n_actions, width))
+    strides[..., 0] = rng.integers(n_states, size=(n_states, n_actions))
+    return torch.from_numpy(np.cumsum(strides, axis=-1) % n_states)
 
 
 class SoftmaxPeMDPVectorEnv(PerformativeVectorEnv):

@@ -30,13 +30,14 @@ def check_number(
         f"< {below:g}" if below < math.inf else "",
         f"<= {at_most:g}" if at_most < math.inf else "",
     ]
-    expected = " and ".join(part for part in parts if part) or "a finite number"
+    bounds = " and ".join(part for part in parts if part)
+    expected = bounds or "a finite number"
     try:
         if isinstance(value, bool | str):  # float() would read True and "3"
             raise TypeError
         number = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a number {expected}, got {value!r}") from None
+        raise ValueError(f"{name} must be {f'a number {bounds}'.rstrip()}, got {value!r}") from None
     if not math.isfinite(number) or not (above < number < below and at_least <= number <= at_most):
         raise ValueError(f"{name} must be {expected}, got {value!r}")
     return number

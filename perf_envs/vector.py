@@ -137,7 +137,10 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         self._done = self._done & ~mask
 
     def _check_actions(self, actions: Any) -> Ints:
-        chosen = np.asarray(actions, dtype=np.int64)
+        chosen = np.asarray(actions)
+        if chosen.dtype.kind not in "iu":
+            raise ValueError(f"actions must be whole numbers, got {chosen.dtype}")
+        chosen = chosen.astype(np.int64)
         if chosen.shape != (self.num_envs,):
             raise ValueError(f"actions must have shape ({self.num_envs},), got {chosen.shape}")
         if chosen.min() < 0 or chosen.max() >= self.problem.n_actions:

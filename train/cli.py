@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _perform(command, "python -m train " + shlex.join(arguments))
     except SystemExit as stop:  # tyro: help was shown (0), or an option has no valid value (2)
         return stop.code if isinstance(stop.code, int) else 2
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -6,6 +6,8 @@ from train.summary import AlgorithmResults, Lead, WorldResults
 
 #: Relative difference of two values below which they count as equal.
 _TIE = 1e-9
+#: With fewer seeds an interval is little more than the worst and the best of them: the first only leads.
+_SEEDS_TO_WIN = 3
 
 
 def number(value: float | None, decimals: int) -> str:
@@ -54,7 +56,7 @@ def _winner(world: WorldResults, first: AlgorithmResults, rest: list[AlgorithmRe
 
 
 def _is_certain(first: AlgorithmResults, rest: list[AlgorithmResults]) -> bool:
-    several = min(len(results.runs) for results in (first, *rest)) > 1
+    several = min(len(results.runs) for results in (first, *rest)) >= _SEEDS_TO_WIN
     return several and not any(first.value.overlaps(results.value) for results in rest)
 
 

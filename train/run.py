@@ -21,7 +21,7 @@ from stable_baselines3.common.logger import configure
 
 from agents import make_vec_env
 from agents.common.deploying import performative_problem
-from perf_envs.validation import check_count
+from perf_envs.validation import check_count, check_number
 from train import provenance
 from train.algorithms import find_algorithm
 from train.evaluation import best_known_value, play, uniform_value
@@ -108,6 +108,8 @@ def plan_run(
     """
     check_count("seed", seed, at_least=0)
     check_count("n_evals", options.get("n_evals", 20), at_least=2)
+    if options.get("best_value") is not None:
+        check_number("best_value", options["best_value"])
     return Run(algo, env, seed, resolve_settings(algo, env, config, overrides), **options)
 
 

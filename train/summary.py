@@ -175,9 +175,24 @@ def read_bench(folder: Path) -> Bench:
 def group(runs: Sequence[SavedRun]) -> tuple[WorldResults, ...]:
     """Group runs by world and algorithm, in the order in which they come."""
     grouped: dict[str, dict[str, list[SavedRun]]] = {}
+    _check_comparable(runs)
     for run in runs:
         grouped.setdefault(run.result["env"], {}).setdefault(run.result["algo"], []).append(run)
     return tuple(
         WorldResults(env, tuple(AlgorithmResults(algo, tuple(found)) for algo, found in algorithms.items()))
         for env, algorithms in grouped.items()
     )
+
+
+def _check_comparable(runs: Sequence[SavedRun]) -> None:
+    """Raise ``ValueError`` unless all runs of a world id were made in the same world for the same number of steps."""
+    first: dict[str, SavedRun] = {}
+    for run in runs:
+        other = first.setdefault(run.result["env"], run)
+        for key in ("env_kwargs", "n_timesteps"):
+            mine, theirs = run.config.get(key), other.config.get(key)
+            if mine != theirs:
+                raise ValueError(
+                    f"runs of {run.result['env']} cannot be compared: {key} is {theirs} in {other.folder} "
+                    f"but {mine} in {run.folder}"
+                )

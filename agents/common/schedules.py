@@ -51,11 +51,11 @@ def hold_then_fall(value: float, hold: float, zero: float) -> PiecewiseLinear:
 
 
 def as_schedule(name: str, value: float | Schedule | Mapping[str, Any]) -> Schedule:
-    """Return a schedule from a number, a schedule, or ``{"points": [[progress, value], ...]}`` as in YAML files."""
+    """Return a schedule from a number >= 0, a schedule, or ``{"points": [[progress, value], ...]}`` as in YAML."""
     if callable(value):
         return value
     if isinstance(value, Mapping):
         for key in value:
             check_choice(f"{name} key", key, ("points",))
         return PiecewiseLinear(tuple((float(at), float(target)) for at, target in value["points"]))
-    return PiecewiseLinear(((0.0, check_number(name, value)),))
+    return PiecewiseLinear(((0.0, check_number(name, value, at_least=0.0)),))

@@ -47,13 +47,16 @@ def make_vec_env(
         kwargs["max_episode_steps"] = max_episode_steps
     if gym.spec(env_id).vector_entry_point is None or env_id not in WORLDS:
         return env_util.make_vec_env(env_id, n_envs=n_envs, seed=seed, env_kwargs=kwargs)
-    vector_env = gym.make_vec(
-        env_id,
-        num_envs=n_envs,
-        vectorization_mode="vector_entry_point",
-        autoreset_mode=AutoresetMode.SAME_STEP,
-        **kwargs,
-    )
+    try:
+        vector_env = gym.make_vec(
+            env_id,
+            num_envs=n_envs,
+            vectorization_mode="vector_entry_point",
+            autoreset_mode=AutoresetMode.SAME_STEP,
+            **kwargs,
+        )
+    except TypeError as error:
+        raise ValueError(f"env_kwargs must be arguments of {env_id}, got {kwargs}: {error}") from error
     venv = VecMonitor(SB3VecEnv(vector_env))
     venv.seed(seed)
     return venv

@@ -16,7 +16,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import explained_variance
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from agents.common.deploying import deploy, log_deployment, performative_problem, query_observations
 from agents.common.schedules import as_schedule, hold_then_fall, ramp
@@ -47,7 +47,7 @@ class PePG(OnPolicyAlgorithm):
         gamma: discount; ``None`` takes the world's own (0.99 where there is none).
         gae_lambda: trade-off of bias and variance in the advantages.
         performative_coef: weight of the world's answer, float or schedule: 1 is the performative policy gradient, 0 the
-            myopic one.
+            myopic one. Schedules run over each call of ``learn``: to continue a trained model, set it to 1.0.
         ent_coef: weight of the entropy in units of the range of the world's rewards, float or schedule.
         vf_coef: weight of the critic's loss.
         max_grad_norm: gradients are clipped to this norm.
@@ -106,8 +106,8 @@ class PePG(OnPolicyAlgorithm):
             gamma=0.99 if gamma is None else gamma,
             gae_lambda=check_number("gae_lambda", gae_lambda, at_least=0.0, at_most=1.0),
             ent_coef=0.0,  # scheduled: see ent_coef_schedule
-            vf_coef=vf_coef,
-            max_grad_norm=max_grad_norm,
+            vf_coef=check_number("vf_coef", vf_coef, at_least=0.0),
+            max_grad_norm=check_number("max_grad_norm", max_grad_norm, above=0.0),
             use_sde=False,
             sde_sample_freq=-1,
             stats_window_size=stats_window_size,
@@ -143,6 +143,8 @@ class PePG(OnPolicyAlgorithm):
 
     def _meet_world(self, env: VecEnv) -> None:
         """Find the response map of the environment, and check that the policy can be asked at every state."""
+        if not isinstance(self.policy, PePGPolicy):
+            raise ValueError(f"policy must be a PePGPolicy, which carries the loss, got {self.policy_class.__name__}")
         self._episode_steps = np.zeros(env.num_envs, dtype=np.int64)
         self._reward_range = (0.0, 0.0)
         problem = performative_problem(env)
@@ -158,10 +160,16 @@ class PePG(OnPolicyAlgorithm):
                 f"observation_space must be Discrete({problem.n_states}), the states of the world, "
                 f"got {self.observation_space}"
             )
+        normalizer = unwrap_vec_normalize(env)
+        if normalizer is not None and normalizer.norm_reward:
+            raise ValueError(
+                "VecNormalize must have norm_reward=False: the response map's rewards are in the world's own units, "
+                "and PePG adds them to the critic's values"
+            )
         rewards = problem.unshifted().rewards
         self._reward_range = (float(rewards.min()), float(rewards.max()))
         observations, _ = self.policy.obs_to_tensor(query_observations(env))
-        self._answer = WorldAnswer(problem, observations)  # type: ignore[arg-type]
+        self._answer = WorldAnswer(problem, observations, self.gamma)  # type: ignore[arg-type]
         env.env_method("set_deployment", "declared")
 
     @property

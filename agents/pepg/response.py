@@ -25,10 +25,12 @@ class WorldAnswer:
     Attributes:
         problem: the performative Markov decision process.
         observations: the observation of every state, ``[S, ...]``, as the policy's tensors.
+        gamma: the discount the agent learns with.
     """
 
     problem: PerformativeMDP
     observations: Tensor
+    gamma: float
 
     def objective(self, pi: Tensor, values: Tensor, state_weights: Tensor) -> Tensor:
         """Return ``R(theta)``, a scalar whose gradient runs through the response map only.
@@ -40,5 +42,5 @@ class WorldAnswer:
         """
         answer = self.problem.response(pi)
         future = torch.where(answer.absorbing, 0.0, values.detach().to(torch.float64))
-        payoff = answer.rewards + self.problem.gamma * answer.expected_next(future)
+        payoff = answer.rewards + self.gamma * answer.expected_next(future)
         return (state_weights.to(torch.float64)[:, None] * pi.detach() * payoff).sum()

@@ -114,8 +114,6 @@ class Run:
     def _note(self, terms: GradientTerms, gradient: Tensor, objective: Objective) -> None:
         evaluation = terms.evaluation
         value = float(self.problem.rho @ evaluation.plain_state_values())
-        if not bool(torch.isfinite(gradient).all()):
-            raise ValueError(f"the response map gave a gradient that is not finite, at a policy of value {value}")
         self.history.append(value)
         self.last = Iterate(evaluation.pi, value, objective.gap(gradient, evaluation.pi))
         if value > self.best.value:

@@ -111,7 +111,7 @@ def log_barrier(
 
     Where the gradient of this objective with respect to softmax logits is at most ``barrier / (2 S A)`` long, the
     policy is within ``2 barrier / (1-gamma) * max_s d*(s)/rho(s)`` of the optimum of fixed dynamics (Agarwal et al.
-    2021, Theorem 5.2). That is when it has converged; the ``gap`` of the result is the length of this gradient.
+    2021, Theorem 12). That is when it has converged; the ``gap`` of the result is the length of this gradient.
 
     Args:
         problem: the world.

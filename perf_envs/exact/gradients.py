@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from perf_envs.exact.values import Evaluation, evaluate
+from perf_envs.exact.values import Evaluation, check_problem, evaluate
 from perf_envs.problem import PerformativeMDP
 from perf_envs.validation import as_policy
 
@@ -57,6 +57,7 @@ def performative_gradient(
         ValueError: ``logits`` has the wrong shape or is not finite; or ``performative_coef`` is not 0 and the response
             map does not pass gradients on.
     """
+    check_problem(problem)
     table = torch.as_tensor(logits, dtype=torch.float64).detach()
     if tuple(table.shape) != (problem.n_states, problem.n_actions):
         raise ValueError(f"logits must have shape ({problem.n_states}, {problem.n_actions}), got {tuple(table.shape)}")
@@ -75,8 +76,9 @@ def gradient_terms(
     Without ``with_response`` the response map is not differentiated and ``response`` is zero.
 
     Raises:
-        ValueError: ``pi`` is not a policy; or the response map does not pass gradients on.
+        ValueError: ``pi`` is not a policy; or the response map does not pass gradients on, or none that are finite.
     """
+    check_problem(problem)
     pi = as_policy(pi, problem.n_states, problem.n_actions).detach()
     moving = pi.clone().requires_grad_(with_response)
     answer = problem.response(moving)
@@ -94,4 +96,6 @@ def gradient_terms(
             "differentiable in pi (performative_coef=0 gives the myopic gradient of any world)"
         )
     (response,) = torch.autograd.grad((density * pi * payoff).sum(), moving)
+    if not bool(torch.isfinite(response).all()):
+        raise ValueError("the response map gave a gradient that is not finite")
     return GradientTerms(policy, response - (pi * response).sum(-1, keepdim=True), evaluation, occupancy)

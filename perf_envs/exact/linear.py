@@ -12,10 +12,14 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import lu_factor, lu_solve
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import bicgstab, splu
 from torch import Tensor
 
 Floats = NDArray[np.float64]
+
+#: Chains with more states are solved iteratively: the fill-in of a factorisation grows faster than the chain.
+_LARGEST_FACTORISED = 2_000
+_REFINEMENTS, _MAX_KRYLOV, _RESIDUAL = 10, 2000, 1e-12
 
 
 class _Factors(Protocol):
@@ -26,10 +30,7 @@ class _SparseFactors:
     """Sparse LU of ``I - gamma P`` for successor-list chains."""
 
     def __init__(self, successors: NDArray[np.int64], probs: Floats, gamma: float) -> None:
-        n_states, width = probs.shape
-        rows = np.repeat(np.arange(n_states), width)
-        chain = sp.csc_array((probs.ravel(), (rows, successors.ravel())), shape=(n_states, n_states))
-        self._lu = splu(sp.csc_array(sp.eye_array(n_states, format="csc") - gamma * chain))
+        self._lu = splu(_identity_minus(successors, probs, gamma))
 
     def solve(self, rhs: Floats, transposed: bool) -> Floats:
         return np.asarray(self._lu.solve(rhs, "T" if transposed else "N"))
@@ -45,6 +46,37 @@ class _DenseFactors:
         return np.asarray(lu_solve(self._lu, rhs, trans=int(transposed)))
 
 
+class _KrylovSolver:
+    """Iterative solves for chains too large to factorise; every solution is checked."""
+
+    def __init__(self, successors: NDArray[np.int64], probs: Floats, gamma: float) -> None:
+        self._matrix = sp.csr_array(_identity_minus(successors, probs, gamma))
+
+    def solve(self, rhs: Floats, transposed: bool) -> Floats:
+        matrix = self._matrix.T if transposed else self._matrix
+        solution: Floats = np.zeros_like(rhs)
+        residual: Floats = rhs
+        size = float(np.linalg.norm(rhs)) or 1.0
+        # Refinement: each round solves for what the last one left over, so that rounding does not stop it early.
+        for _ in range(_REFINEMENTS):
+            correction, _ = bicgstab(matrix, residual, rtol=1e-8, atol=0.0, maxiter=_MAX_KRYLOV)
+            solution = solution + correction
+            residual = rhs - matrix @ solution
+            if float(np.linalg.norm(residual)) <= _RESIDUAL * size:
+                return solution
+        raise RuntimeError(
+            f"the linear system of {len(rhs)} states could not be solved to a relative residual of {_RESIDUAL:g}"
+        )
+
+
+def _identity_minus(successors: NDArray[np.int64], probs: Floats, gamma: float) -> sp.csc_array:
+    """Return ``I - gamma P`` of a successor-list chain."""
+    n_states, width = probs.shape
+    rows = np.repeat(np.arange(n_states), width)
+    chain = sp.csc_array((probs.ravel(), (rows, successors.ravel())), shape=(n_states, n_states))
+    return sp.csc_array(sp.eye_array(n_states, format="csc") - gamma * chain)
+
+
 class ChainSolver:
     """Solves systems in ``I - gamma P`` of one Markov chain.
 
@@ -57,9 +89,13 @@ class ChainSolver:
     def __init__(self, successors: Tensor | None, probs: Tensor, gamma: float) -> None:
         self.successors, self.probs, self.gamma = successors, probs, gamma
         values = probs.detach().numpy()
-        self._factors: _Factors = (
-            _DenseFactors(values, gamma) if successors is None else _SparseFactors(successors.numpy(), values, gamma)
-        )
+        self._factors: _Factors
+        if successors is None:
+            self._factors = _DenseFactors(values, gamma)
+        elif len(values) <= _LARGEST_FACTORISED:
+            self._factors = _SparseFactors(successors.numpy(), values, gamma)
+        else:
+            self._factors = _KrylovSolver(successors.numpy(), values, gamma)
 
     def values(self, rewards: Tensor) -> Tensor:
         """Return ``(I - gamma P)^-1 rewards`` as ``[S]``, differentiable in the chain and the rewards."""

@@ -6,6 +6,7 @@ it goes round in a circle for ever, and the circle is the answer: no sequence of
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +47,9 @@ def stable_policy(
         start: policy to start from, ``[S, A]``; by default the best response to the unshifted world.
         n_iterations: best responses at most.
         tolerance: stability gap, relative to the size of the values, below which a policy is stable.
+
+    Warns:
+        UserWarning: the iterations ran out before the one or the other.
     """
     check_count("n_iterations", n_iterations)
     if start is None:
@@ -64,4 +68,8 @@ def stable_policy(
                 return BestResponseResult(pi, False, tuple(visited[index:]), gap, count)
         visited.append(response)
         pi = response
+    warnings.warn(
+        f"best responses neither settled nor came back within {n_iterations} iterations (stability gap {gap:.2g})",
+        stacklevel=2,
+    )
     return BestResponseResult(pi, False, (), gap, n_iterations)

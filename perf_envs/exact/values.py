@@ -100,6 +100,8 @@ def advantages(model: Model, pi: object, entropy_coef: float = 0.0) -> Tensor:
 
 def occupancy(model: Model, pi: object) -> Tensor:
     """Return the normalised discounted state distribution ``d [S]`` of ``pi``; absorbing states count, it sums to 1."""
+    if not isinstance(model, Dynamics):
+        check_problem(model)
     if model.rho is None:
         raise ValueError("occupancy needs a start distribution: these dynamics carry no rho")
     return _evaluate_model(model, pi, 0.0).occupancy(model.rho)
@@ -112,12 +114,22 @@ def performative_value(problem: PerformativeMDP, pi: object, entropy_coef: float
 
 def decoupled_value(problem: PerformativeMDP, pi: object, deployed: object, entropy_coef: float = 0.0) -> Tensor:
     """Return ``rho . V(pi; deployed)``: the value of running ``pi`` in the world that answers ``deployed``."""
+    check_problem(problem)
     dynamics = problem.response(deployed)
     return problem.rho @ evaluate(dynamics, dynamics.check_policy(pi), entropy_coef).state_values
 
 
+def check_problem(problem: object) -> None:
+    """Raise ``ValueError`` unless this is a :class:`PerformativeMDP`; an easy mistake is to pass its world."""
+    if not isinstance(problem, PerformativeMDP):
+        raise ValueError(f"problem must be a PerformativeMDP (env.unwrapped.problem), got {type(problem).__name__}")
+
+
 def _evaluate_model(model: Model, pi: object, entropy_coef: float) -> Evaluation:
-    dynamics = model.response(pi) if isinstance(model, PerformativeMDP) else model
+    if isinstance(model, Dynamics):
+        return evaluate(model, model.check_policy(pi), entropy_coef)
+    check_problem(model)
+    dynamics = model.response(pi)
     return evaluate(dynamics, dynamics.check_policy(pi), entropy_coef)
 
 

@@ -36,8 +36,9 @@ Ints = NDArray[np.int64]
 N_MOVES = 4
 #: Index of the fifth intervention: let the agent's own move stand.
 NO_INTERVENTION = 4
-#: Sweeps of value iteration before the first factorisation: enough that it is usually the last, too few to be felt.
-_WARM_UP_SWEEPS = 30
+#: Value iteration runs until a sweep changes values by this share of the largest: then the first factorisation, which
+#: costs as much as a few dozen sweeps, is usually the last.
+_SWEPT, _MAX_SWEEPS, _SWEEPS_PER_CHECK = 1e-6, 200, 5
 _MAX_IMPROVEMENTS = 1000
 #: Relative differences of values below this are rounding: no reason to replace a choice (else ties could cycle).
 _ROUNDING = 1e-13
@@ -150,11 +151,16 @@ class FollowerResponse(ResponseMap):
         return _BestResponse(move_values, own, canonical == NO_INTERVENTION, factors)
 
     def _first_choice(self, weights: Floats) -> Ints:
-        """Return interventions to start from: greedy after some sweeps of value iteration from the last answer."""
-        move_values = self._move_values(self._last_values)
-        for _ in range(_WARM_UP_SWEEPS):
+        """Return interventions to start from: greedy after sweeps of value iteration from the last answer."""
+        values = self._last_values
+        move_values = self._move_values(values)
+        for sweep in range(1, _MAX_SWEEPS + 1):
             best = np.maximum(move_values.max(0) - self.intervention_cost, (weights * move_values).sum(0))
-            move_values = self._move_values(best * self._live[:, None])
+            best *= self._live[:, None]
+            move_values = self._move_values(best)
+            if sweep % _SWEEPS_PER_CHECK == 0 and np.abs(best - values).max() <= _SWEPT * np.abs(best).max():
+                break
+            values = best
         return self._settle_ties(weights, move_values)[1]
 
     def _improve(self, weights: Floats, move_values: Floats, choice: Ints) -> Ints:

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.vec_env import VecNormalize
 
 from agents import PePG, make_vec_env
 from agents.common.schedules import ramp
@@ -171,6 +173,10 @@ def test_the_table_policy_starts_uniform_and_has_one_logit_per_state_and_action(
         ({"gae_lambda": -0.1}, "gae_lambda"),
         ({"performative_coef": float("nan")}, "performative_coef"),
         ({"ent_coef": "much"}, "ent_coef"),
+        ({"ent_coef": -1.0}, "ent_coef"),
+        ({"vf_coef": -1.0}, "vf_coef"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm"),
+        ({"policy": ActorCriticPolicy}, "PePGPolicy"),
         ({"policy_kwargs": {"net_arch": [64]}, "policy": "SoftmaxPolicy"}, "net_arch"),
     ],
 )
@@ -193,3 +199,13 @@ def test_observations_other_than_the_state_are_refused_rather_than_misread():
 
     with pytest.raises(ValueError, match="observation_space"):
         PePG("MlpPolicy", Features(gym.make("PerformativePricing-v0")))
+
+
+def test_rewards_in_other_units_than_the_response_map_are_refused():
+    with pytest.raises(ValueError, match="norm_reward=False"):
+        PePG("MlpPolicy", VecNormalize(pricing(), norm_obs=False))
+    PePG("MlpPolicy", VecNormalize(pricing(), norm_obs=False, norm_reward=False), n_steps=8).learn(64)
+
+
+def test_one_discount_serves_the_critic_and_the_answer():
+    assert PePG("MlpPolicy", pricing(), gamma=0.6)._answer.gamma == 0.6

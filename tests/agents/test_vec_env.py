@@ -115,3 +115,8 @@ def test_some_sub_environments_of_one_world_cannot_be_called_alone():
     venv = make_vec_env("PerformativePricing-v0", n_envs=4)
     with pytest.raises(ValueError, match="indices"):
         venv.set_attr("render_mode", None, indices=[0])
+
+
+def test_arguments_the_world_does_not_take_are_named():
+    with pytest.raises(ValueError, match="horizn"):
+        make_vec_env("PerformativePricing-v0", env_kwargs={"horizn": 3})

@@ -323,3 +323,13 @@ def test_a_value_based_model_deploys_its_greedy_action():
     env.deploy(model)
     greedy = [int(model.predict(np.array(state), deterministic=True)[0]) for state in range(env.n_states)]
     np.testing.assert_array_equal(env.world.policy, np.eye(env.n_actions)[greedy])
+
+
+def test_a_single_precision_network_can_be_deployed_as_a_function():
+    world = make_world("PerformativePricing-v0")
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Embedding(world.n_states, world.n_actions), torch.nn.Softmax(-1))
+    world.deploy(lambda observation: network(torch.tensor(observation)))
+    np.testing.assert_allclose(world.world.policy.sum(-1), 1.0, atol=1e-12)
+    world.deploy(lambda observation: network(torch.tensor(observation)).detach().numpy())
+    assert world.round == 2

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
 from train.findings import findings
@@ -151,3 +152,12 @@ def test_plotting_imports_nothing_that_trains() -> None:
     program = "import sys, train.plot; print([m for m in ('agents', 'stable_baselines3') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("key", "value"), [("env_kwargs", {"shift": 1.0}), ("n_timesteps", 7)])
+def test_runs_that_cannot_be_compared_are_not(save_bench, key: str, value: object) -> None:
+    folder = save_bench(VALUES)
+    path = sorted(folder.glob("ppo/*/*/config.yaml"))[0]
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), key: value}))
+    with pytest.raises(ValueError, match=f"cannot be compared: {key}"):
+        read_bench(folder)

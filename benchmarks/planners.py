@@ -1,0 +1,73 @@
+"""All planners on all registered worlds: ``python benchmarks/planners.py`` writes ``docs/planners.md``."""
+
+import time
+import warnings
+from pathlib import Path
+
+import gymnasium as gym
+import torch
+
+import perf_envs
+from agents.planning import (
+    conservative_policy_iteration,
+    gradient_ascent,
+    log_barrier,
+    natural_policy_gradient,
+    pepg,
+)
+from perf_envs import exact
+
+PAGE = Path(__file__).parent.parent / "docs" / "planners.md"
+
+PLANNERS = {
+    "`pepg`": pepg,
+    "`gradient_ascent`": gradient_ascent,
+    "`gradient_ascent`, myopic": lambda problem: gradient_ascent(problem, performative_coef=0.0),
+    "`natural_policy_gradient`": natural_policy_gradient,
+    "`natural_policy_gradient`, myopic": lambda problem: natural_policy_gradient(problem, performative_coef=0.0),
+    "`log_barrier`": log_barrier,
+    "`conservative_policy_iteration`": conservative_policy_iteration,
+    "`conservative_policy_iteration`, myopic": lambda problem: conservative_policy_iteration(
+        problem, performative_coef=0.0
+    ),
+}
+
+HEADER = """# Planners on the registered worlds
+
+Performative value `J` of what each planner returns at its default settings, and the seconds it took on one core, made
+by `python benchmarks/planners.py`. Myopic planners (`performative_coef=0`) look for a stable policy, and so do best
+responses (`exact.stable_policy`).
+
+"""
+
+
+def row(label, plan, problems):
+    """Return one line of the table."""
+    cells = []
+    for problem in problems:
+        start = time.perf_counter()
+        value = plan(problem)
+        cells.append(f"{value:.6f} ({time.perf_counter() - start:.1f} s)")
+    return f"| {label} | {' | '.join(cells)} |"
+
+
+def iterate_best_responses(problem):
+    """Return ``J`` of the policy at which best-response iteration stopped or was found to go round."""
+    return float(exact.performative_value(problem, exact.stable_policy(problem).policy))
+
+
+def main():
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore", UserWarning)  # planners that stop before they converge say so
+    problems = [gym.make(world).unwrapped.problem for world in perf_envs.WORLDS]
+    lines = [f"| planner | {' | '.join(perf_envs.WORLDS)} |", "|---" * (1 + len(problems)) + "|"]
+    for label, planner in PLANNERS.items():
+        lines.append(row(label, lambda problem, planner=planner: planner(problem).value, problems))
+        print(lines[-1], flush=True)
+    lines.append(row("best responses", iterate_best_responses, problems))
+    lines.append("| best known | " + " | ".join(f"{exact.best_known(p).value:.6f}" for p in problems) + " |")
+    PAGE.write_text(HEADER + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
