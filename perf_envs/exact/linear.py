@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lu_factor, lu_solve
 from scipy.sparse.linalg import bicgstab, splu
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Floats = NDArray[np.float64]
 
@@ -122,6 +123,7 @@ class _Solve(torch.autograd.Function):
         return solution
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         solver: ChainSolver = ctx.solver
         (solution,) = ctx.saved_tensors

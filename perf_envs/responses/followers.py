@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse.linalg import splu
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from perf_envs.dynamics import Dynamics
 from perf_envs.problem import ResponseMap
@@ -234,6 +235,7 @@ class _MeanBestResponse(torch.autograd.Function):
         return torch.from_numpy(np.ascontiguousarray(mean_q))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         response: FollowerResponse = ctx.response
         move_values, _, lets_go, factors = ctx.solution
