@@ -103,10 +103,13 @@ class World:
         smoothed: Table = (self._counts + _PRIOR_OBSERVATIONS * self.policy) / (visits + _PRIOR_OBSERVATIONS)
         return smoothed
 
-    def take_news(self) -> Shift | None:
-        """Return the shift of the round that has just begun, once; ``None`` after that."""
-        news, self._news = self._news, None
-        return news
+    def step_info(self) -> dict[str, Any]:
+        """Return what the info of the next step says about the world: the round and, once, the shift it began with."""
+        info: dict[str, Any] = {"round": self.round}
+        if self._news is not None:
+            info["shift"], info["reward_shift"] = self._news
+            self._news = None
+        return info
 
     def _end_round_if_due(self, n_steps: int) -> None:
         self._steps_observed += n_steps

@@ -133,10 +133,7 @@ class PerformativeEnv(gym.Env[Any, Any]):
         if chosen != action or not 0 <= chosen < self.problem.n_actions:
             raise ValueError(f"action must be in 0..{self.n_actions - 1}, got {action!r}")
         world = self.world
-        news = world.take_news()
-        info: dict[str, Any] = {"round": world.round}
-        if news is not None:
-            info["shift"], info["reward_shift"] = news
+        info = world.step_info()
         self.state, reward, outcome = world.sampler.step(state, chosen, self.np_random.random())
         world.observe(state, chosen)
         info |= self._describe(state, chosen, outcome)

@@ -99,10 +99,7 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         actions = self._check_actions(actions)
         # Uniforms are drawn for every sub-environment, finished or not: the stream does not depend on who finished.
         uniforms = self.np_random.random(self.num_envs)
-        news = self.world.take_news()
-        info: dict[str, Any] = {"round": self.world.round}
-        if news is not None:
-            info["shift"], info["reward_shift"] = news
+        info = self.world.step_info()
         idle = self._done if self._done.any() else None
         states = self._states
         following, rewards, outcomes = self.world.sampler.step_many(states, actions, uniforms)

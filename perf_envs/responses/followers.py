@@ -245,7 +245,6 @@ class _MeanBestResponse(torch.autograd.Function):
         # How much each V_i(s') matters to the mean: through the forced moves and through the agent's own.
         moves = response.gamma * (cotangent[:, :N_MOVES] + cotangent[:, NO_INTERVENTION, None] * pi.detach().numpy())
         on_values = np.bincount(response.next_state.ravel(), weights=moves.ravel(), minlength=n_states)
-        on_values[response.goals] = 0.0
         adjoint = factors.solve(np.tile(on_values, n_followers), "T").reshape(n_followers, n_states).T
         weight = cotangent[:, NO_INTERVENTION, None] + adjoint * (lets_go & response._live[:, None])
         return torch.from_numpy(np.einsum("msf,sf->sm", move_values, weight)), None
