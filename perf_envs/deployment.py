@@ -67,11 +67,17 @@ class World:
         self._news: Shift | None = None
         self._set_dynamics(self._unshifted)
 
-    def deploy(self, policy: object) -> Shift:
-        """Hand a policy table ``[S, A]`` to the world and start the next round; return how far the world moved."""
+    def deploy(self, policy: object, answer: Dynamics | None = None) -> Shift:
+        """Hand a policy table ``[S, A]`` to the world and start the next round; return how far the world moved.
+
+        Args:
+            policy: the table.
+            answer: the world's answer to it, if the caller has it from ``problem.response`` already.
+        """
         table = as_policy(policy, self.problem.n_states, self.problem.n_actions, "policy").detach()
-        with torch.no_grad():
-            answer = self.problem.response(table).detach()
+        if answer is None:
+            with torch.no_grad():
+                answer = self.problem.response(table).detach()
         moved = answer if self.adaptation_rate == 1.0 else self.dynamics.mix(answer, self.adaptation_rate)
         shift = moved.shift_from(self.dynamics)
         # Everything that can fail is done: from here on the world is in the new round.
