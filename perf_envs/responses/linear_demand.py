@@ -24,6 +24,7 @@ have them. What is posted is the action clipped to that range, so its mean is th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -80,7 +81,6 @@ class Market:
         return Shift(0.0, float(torch.maximum(largest, -smallest)))
 
 
-@dataclass(frozen=True, eq=False)
 class LinearPricingProblem:
     """The linear pricing season as a performative problem: no state, no randomness.
 
@@ -98,31 +98,26 @@ class LinearPricingProblem:
         ValueError: an argument is out of range, or does not have one entry per product.
     """
 
-    base_demand: Tensor
-    shift: Tensor
-    demand_std: Tensor
-    price_low: float
-    price_high: float
-    n_products: int
-    horizon: int
-    gamma: float
-
-    def __post_init__(self) -> None:
-        """Validate every field and bring it to its type."""
-        n_products = check_count("n_products", self.n_products)
-        price_low = check_number("price_low", self.price_low, at_least=0.0)
-        fields = {
-            "n_products": n_products,
-            "base_demand": _per_product("base_demand", self.base_demand, n_products, above=0.0),
-            "shift": _per_product("shift", self.shift, n_products, at_least=0.0),
-            "demand_std": _per_product("demand_std", self.demand_std, n_products, at_least=0.0),
-            "price_low": price_low,
-            "price_high": check_number("price_high", self.price_high, above=price_low),
-            "horizon": check_count("horizon", self.horizon),
-            "gamma": check_number("gamma", self.gamma, above=0.0, below=1.0),
-        }
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
+    def __init__(
+        self,
+        base_demand: float | Sequence[float],
+        shift: float | Sequence[float],
+        *,
+        demand_std: float | Sequence[float] = 0.0,
+        price_low: float,
+        price_high: float,
+        n_products: int = 1,
+        horizon: int,
+        gamma: float,
+    ) -> None:
+        self.n_products = check_count("n_products", n_products)
+        self.base_demand = _per_product("base_demand", base_demand, self.n_products, above=0.0)
+        self.shift = _per_product("shift", shift, self.n_products, at_least=0.0)
+        self.demand_std = _per_product("demand_std", demand_std, self.n_products, at_least=0.0)
+        self.price_low = check_number("price_low", price_low, at_least=0.0)
+        self.price_high = check_number("price_high", price_high, above=self.price_low)
+        self.horizon = check_count("horizon", horizon)
+        self.gamma = check_number("gamma", gamma, above=0.0, below=1.0)
 
     @cached_property
     def query_observations(self) -> NDArray[np.float32]:
@@ -215,7 +210,7 @@ class LinearPricingProblem:
         """Return the performative value of all policies with a given mean deployed price ``[d]``."""
         return float(self.period_weights.sum() * (mean_price * self.market(mean_price).demand).sum())
 
-    def actions(self, prices: Tensor) -> Tensor:
+    def actions(self, prices: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the normalised actions that post given prices."""
         return 2.0 * (prices - self.price_low) / (self.price_high - self.price_low) - 1.0
 
