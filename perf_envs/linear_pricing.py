@@ -183,6 +183,11 @@ class LinearPricing(WorldEnv):
     def _describe(self, state: Any, action: Any, outcome: Any) -> dict[str, Any]:
         return {"price": self.world.sampler.prices(action), "demand": outcome}
 
+    def _make_renderer(self) -> Any:
+        from perf_envs.rendering.linear_pricing import LinearPricingRenderer
+
+        return LinearPricingRenderer(self)
+
 
 class LinearPricingVectorEnv(PerformativeVectorEnv):
     """Many seasons side by side in one linear market, see :class:`PerformativeVectorEnv`."""
