@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,17 +11,19 @@ from numpy.typing import NDArray
 
 from perf_envs.dynamics import Dynamics, Shift
 from perf_envs.problem import PerformativeMDP
+from perf_envs.rounds import Deployment, Rounds
 from perf_envs.sampling import StepSampler
-from perf_envs.validation import as_policy, check_choice, check_count, check_number
+from perf_envs.validation import as_policy
 
-Deployment = Literal["observed", "declared"]
+__all__ = ["Deployment", "World", "policy_table"]
+
 Table = NDArray[np.float64]
 
 #: Weight of the previous estimate, in observations per state, when the deployed policy is re-estimated from counts.
 _PRIOR_OBSERVATIONS = 1.0
 
 
-class World:
+class World(Rounds[Dynamics]):
     """The part of a performative environment that remembers: the dynamics in force, the round, the estimated policy.
 
     Args:
@@ -46,26 +48,14 @@ class World:
         adaptation_rate: float = 1.0,
     ) -> None:
         self.problem = problem
-        self.set_deployment(deployment)
-        self.round_length = check_count("round_length", round_length)
-        self.adaptation_rate = check_number("adaptation_rate", adaptation_rate, above=0.0, at_most=1.0)
-        self._unshifted = problem.unshifted().detach()
-        self.restart()
-
-    def set_deployment(self, mode: Deployment) -> None:
-        """Choose whether the world watches the actions or waits to be told."""
-        check_choice("deployment", mode, ("observed", "declared"))
-        self.deployment: Deployment = mode
+        super().__init__(problem.unshifted().detach(), deployment, round_length, adaptation_rate)
 
     def restart(self) -> None:
         """Go back to round 0: the unshifted world, nothing observed."""
         shape = (self.problem.n_states, self.problem.n_actions)
-        self.round = 0
         self.policy: Table = np.full(shape, 1.0 / shape[1])
         self._counts: Table = np.zeros(shape)
-        self._steps_observed = 0
-        self._news: Shift | None = None
-        self._set_dynamics(self._unshifted)
+        super().restart()
 
     def deploy(self, policy: object, answer: Dynamics | None = None) -> Shift:
         """Hand a policy table ``[S, A]`` to the world and start the next round; return how far the world moved.
@@ -78,15 +68,9 @@ class World:
         if answer is None:
             with torch.no_grad():
                 answer = self.problem.response(table).detach()
-        moved = answer if self.adaptation_rate == 1.0 else self.dynamics.mix(answer, self.adaptation_rate)
-        shift = moved.shift_from(self.dynamics)
-        # Everything that can fail is done: from here on the world is in the new round.
-        self._set_dynamics(moved)
+        shift = self._begin_round(answer)
         self.policy = table.numpy().copy()
         self._counts[:] = 0.0
-        self._steps_observed = 0
-        self.round += 1
-        self._news = shift
         return shift
 
     def observe(self, state: int, action: int) -> None:
@@ -109,22 +93,11 @@ class World:
         smoothed: Table = (self._counts + _PRIOR_OBSERVATIONS * self.policy) / (visits + _PRIOR_OBSERVATIONS)
         return smoothed
 
-    def step_info(self) -> dict[str, Any]:
-        """Return what the info of the next step says about the world: the round and, once, the shift it began with."""
-        info: dict[str, Any] = {"round": self.round}
-        if self._news is not None:
-            info["shift"], info["reward_shift"] = self._news
-            self._news = None
-        return info
+    def _answer_estimate(self) -> None:
+        self.deploy(self.estimate())
 
-    def _end_round_if_due(self, n_steps: int) -> None:
-        self._steps_observed += n_steps
-        if self._steps_observed >= self.round_length:
-            self.deploy(self.estimate())
-
-    def _set_dynamics(self, dynamics: Dynamics) -> None:
-        self.dynamics = dynamics
-        self.sampler = StepSampler(dynamics)
+    def _make_sampler(self, dynamics: Dynamics) -> StepSampler:
+        return StepSampler(dynamics)
 
 
 def policy_table(policy: Any, observations: NDArray[Any], n_actions: int) -> Table:

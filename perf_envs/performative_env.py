@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from perf_envs.base_env import WorldEnv
 from perf_envs.deployment import Deployment, World, policy_table
 from perf_envs.dynamics import Dynamics, Shift
 from perf_envs.problem import PerformativeMDP
-from perf_envs.sampling import cumulative
-from perf_envs.validation import check_choice
 
 
-class PerformativeEnv(gym.Env[Any, Any]):
+class PerformativeEnv(WorldEnv):
     """A Gymnasium environment whose dynamics answer the deployed policy.
 
     Observation and action are the indices of state and action (``Discrete``). Absorbing states terminate the episode.
@@ -34,7 +32,8 @@ class PerformativeEnv(gym.Env[Any, Any]):
         render_mode: one of ``metadata["render_modes"]`` or ``None``.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "ansi"], "render_fps": 4}  # noqa: RUF012
+    problem: PerformativeMDP
+    world: World
 
     def __init__(
         self,
@@ -45,17 +44,16 @@ class PerformativeEnv(gym.Env[Any, Any]):
         adaptation_rate: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode is not None:
-            check_choice("render_mode", render_mode, self.metadata["render_modes"])
         self.problem = problem
-        self.world = World(problem, deployment, round_length, adaptation_rate)
-        self.observation_space = spaces.Discrete(problem.n_states)
-        self.action_space = spaces.Discrete(problem.n_actions)
-        self.render_mode = render_mode
-        self.state = 0
-        self._start = cumulative(problem.rho.numpy())
-        self._absorbing = self.world.dynamics.absorbing.numpy()
-        self._renderer: Any = None
+        world = World(problem, deployment, round_length, adaptation_rate)
+        super().__init__(
+            world,
+            problem.rho.numpy(),
+            world.dynamics.absorbing.numpy(),
+            spaces.Discrete(problem.n_states),
+            spaces.Discrete(problem.n_actions),
+            render_mode,
+        )
 
     # -- the performative side ------------------------------------------------------------------------------------
 
@@ -85,18 +83,9 @@ class PerformativeEnv(gym.Env[Any, Any]):
         return self.world.dynamics
 
     @property
-    def round(self) -> int:
-        """Number of deployments so far."""
-        return self.world.round
-
-    @property
     def query_observations(self) -> NDArray[np.int64]:
         """The observation of every state, ``[S]``: where a deployed policy is asked for its action probabilities."""
         return np.arange(self.n_states)
-
-    def set_deployment(self, mode: Deployment) -> None:
-        """Switch between ``"observed"`` and ``"declared"`` deployments; the world itself stays as it is."""
-        self.world.set_deployment(mode)
 
     def deploy(self, policy: Any, answer: Dynamics | None = None) -> Shift:
         """Deploy a policy: the world answers and a new round starts.
@@ -117,17 +106,6 @@ class PerformativeEnv(gym.Env[Any, Any]):
 
     # -- the Gymnasium side ---------------------------------------------------------------------------------------
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode; with a seed, restart the world at round 0 as well. There are no options."""
-        super().reset(seed=seed)
-        if seed is not None:
-            self.world.restart()
-        self.state = int(self._start.searchsorted(self.np_random.random(), side="right"))
-        self._last: dict[str, Any] = {}
-        if self.render_mode == "human":
-            self.render()
-        return self.state, {"round": self.world.round}
-
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Make one step in the dynamics in force."""
         state, chosen = self.state, int(action)
@@ -139,29 +117,5 @@ class PerformativeEnv(gym.Env[Any, Any]):
         world.observe(state, chosen)
         info |= self._describe(state, chosen, outcome)
         if self.render_mode is not None:
-            self._last = {"state": state, "action": chosen, "reward": reward, **info}
-            if self.render_mode == "human":
-                self.render()
+            self._after_step({"state": state, "action": chosen, "reward": reward, **info})
         return self.state, reward, bool(self._absorbing[self.state]), False, info
-
-    def _describe(self, state: Any, action: Any, outcome: Any) -> dict[str, Any]:
-        """Return the world's own info about a step, or about ``n`` steps given as arrays."""
-        return {}
-
-    def render(self) -> Any:
-        """Draw the world: a string (``ansi``), an RGB array (``rgb_array``), or a window (``human``)."""
-        if self.render_mode is None:
-            gym.logger.warn("render() does nothing without a render_mode: gym.make(..., render_mode='rgb_array')")
-            return None
-        if self._renderer is None:
-            self._renderer = self._make_renderer()
-        return self._renderer.render(self.render_mode)
-
-    def _make_renderer(self) -> Any:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Close the window, if there is one."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None

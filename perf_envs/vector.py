@@ -13,8 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from perf_envs.deployment import World
-from perf_envs.performative_env import PerformativeEnv
+from perf_envs.base_env import WorldEnv
 from perf_envs.validation import check_count
 
 Ints = NDArray[np.int64]
@@ -22,7 +21,7 @@ Bools = NDArray[np.bool_]
 
 
 class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
-    """Vector form of a tabular performative world.
+    """Vector form of a performative world.
 
     Args:
         num_envs: number of agents ``n`` stepped side by side.
@@ -38,7 +37,7 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         ValueError: an argument is out of range, or a finished sub-environment is stepped in ``DISABLED`` mode.
     """
 
-    world_class: ClassVar[type[PerformativeEnv]]
+    world_class: ClassVar[type[WorldEnv]]
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012
 
     def __init__(
@@ -63,8 +62,8 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         self.metadata = {**self.metadata, "autoreset_mode": self._autoreset}
         #: The scalar environment this is the vector form of: its world is shared by all sub-environments.
         self.single = self.world_class(**kwargs)
-        self.world: World = self.single.world
-        self.problem = self.single.problem
+        self.world: Any = self.single.world
+        self.problem: Any = self.single.problem
         self.single_observation_space = self.single.observation_space
         self.single_action_space = self.single.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -85,24 +84,24 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
             raise AttributeError(name)
         return getattr(self.single, name)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Ints, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start episodes, in all sub-environments or those of ``options["reset_mask"]``; a seed restarts the world."""
         mask = self._reset_mask(options)
         if seed is not None:
             super().reset(seed=seed)
             self.world.restart()
         self._start(mask)
-        return self._states.copy(), self._spread({"round": self.world.round})
+        return self._observations(), self._spread({"round": self.world.round})
 
-    def step(self, actions: Any) -> tuple[Ints, NDArray[np.float64], Bools, Bools, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Any, NDArray[np.float64], Bools, Bools, dict[str, Any]]:
         """Make one step in every sub-environment; in ``NEXT_STEP`` mode those that had finished are reset instead."""
         actions = self._check_actions(actions)
-        # Uniforms are drawn for every sub-environment, finished or not: the stream does not depend on who finished.
-        uniforms = self.np_random.random(self.num_envs)
+        # Noise is drawn for every sub-environment, finished or not: the stream does not depend on who finished.
+        noise = self._draw_noise()
         info = self.world.step_info()
         idle = self._done if self._done.any() else None
         states = self._states
-        following, rewards, outcomes = self.world.sampler.step_many(states, actions, uniforms)
+        following, rewards, outcomes = self.world.sampler.step_many(states, actions, noise)
         described = self.single._describe(states, actions, outcomes)
         if idle is None:
             self.world.observe_many(states, actions)
@@ -120,10 +119,18 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         finished = terminated | truncated
         self._done = finished
         if self._autoreset is AutoresetMode.SAME_STEP and finished.any():
-            infos |= {"final_obs": self._states.copy(), "_final_obs": finished.copy()}
+            infos |= {"final_obs": self._observations(), "_final_obs": finished.copy()}
             infos |= {"final_info": self._spread(info | described, finished), "_final_info": finished.copy()}
             self._start(finished)
-        return self._states.copy(), rewards, terminated, truncated, infos
+        return self._observations(), rewards, terminated, truncated, infos
+
+    def _observations(self) -> Any:
+        """Return what the agents see, an array of its own."""
+        return self.single._observation(self._states.copy())
+
+    def _draw_noise(self) -> NDArray[np.float64]:
+        """Return the random numbers that the sampler needs for one step of all sub-environments."""
+        return self.np_random.random(self.num_envs)
 
     def _start(self, mask: Bools) -> None:
         """Draw start states for the masked sub-environments."""
@@ -133,7 +140,15 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         self._steps[mask] = 0
         self._done = self._done & ~mask
 
-    def _check_actions(self, actions: Any) -> Ints:
+    def _check_actions(self, actions: Any) -> NDArray[Any]:
+        chosen = self._as_actions(actions)
+        if self._autoreset is AutoresetMode.DISABLED and self._done.any():
+            finished = np.flatnonzero(self._done).tolist()
+            raise ValueError(f"sub-environments {finished} are finished: reset them with options={{'reset_mask': ...}}")
+        return chosen
+
+    def _as_actions(self, actions: Any) -> NDArray[Any]:
+        """Return the actions as an array ``[n, ...]`` the sampler takes, or raise ``ValueError``."""
         chosen = np.asarray(actions)
         if chosen.dtype.kind not in "iu":
             raise ValueError(f"actions must be whole numbers, got {chosen.dtype}")
@@ -142,9 +157,6 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
             raise ValueError(f"actions must have shape ({self.num_envs},), got {chosen.shape}")
         if chosen.min() < 0 or chosen.max() >= self.problem.n_actions:
             raise ValueError(f"actions must be in 0..{self.problem.n_actions - 1}, got {actions!r}")
-        if self._autoreset is AutoresetMode.DISABLED and self._done.any():
-            finished = np.flatnonzero(self._done).tolist()
-            raise ValueError(f"sub-environments {finished} are finished: reset them with options={{'reset_mask': ...}}")
         return chosen
 
     def _reset_mask(self, options: dict[str, Any] | None) -> Bools:
@@ -161,7 +173,8 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         present = np.ones(self.num_envs, dtype=np.bool_) if present is None else present
         infos: dict[str, Any] = {}
         for key, value in info.items():
-            values = np.broadcast_to(value, (self.num_envs,))
-            infos[key] = np.where(present, values, np.zeros_like(values))
+            values = np.broadcast_to(value, (self.num_envs, *np.shape(value)[1:]))
+            shown = present.reshape(-1, *[1] * (values.ndim - 1))
+            infos[key] = np.where(shown, values, np.zeros_like(values))
             infos[f"_{key}"] = present.copy()
         return infos
