@@ -16,16 +16,25 @@ from stable_baselines3.common.vec_env import (
     VecTransposeImage,
 )
 
-from perf_envs import PerformativeMDP, Shift, policy_table
+from perf_envs import LinearPricingProblem, PerformativeMDP, Shift, gaussian_policy, policy_table
 from perf_envs.validation import check_count
 
+#: What a performative world may be: finitely many states and actions, or continuous actions in a market.
+PerformativeProblem = PerformativeMDP | LinearPricingProblem
 
-def performative_problem(venv: VecEnv) -> PerformativeMDP | None:
-    """Return the performative Markov decision process behind a ``VecEnv``, or ``None`` for an ordinary environment."""
+
+def performative_problem(venv: VecEnv) -> PerformativeProblem | None:
+    """Return the performative problem behind a ``VecEnv``, or ``None`` for an ordinary environment."""
     try:
         problem = venv.get_attr("problem", indices=[0])[0]
     except AttributeError:
         return None
+    return problem if isinstance(problem, PerformativeProblem) else None
+
+
+def tabular_problem(venv: VecEnv) -> PerformativeMDP | None:
+    """Return the performative Markov decision process behind a ``VecEnv``, or ``None`` for any other environment."""
+    problem = performative_problem(venv)
     return problem if isinstance(problem, PerformativeMDP) else None
 
 
@@ -78,6 +87,23 @@ def declare(venv: VecEnv, policy: Any, *known: Any) -> Shift:
     return shift
 
 
+def deployable(model: Any, problem: PerformativeProblem, observations: Any) -> Any:
+    """Return the policy of a model in the form in which the worlds of a problem take it.
+
+    Args:
+        model: Stable-Baselines3 model, or anything else that the worlds can read as a policy.
+        problem: what the worlds are.
+        observations: where the policy is asked, see :func:`query_observations`.
+
+    Returns:
+        A table ``[S, A]`` of probabilities for a tabular problem; mean and standard deviation of the actions ``[Q, d]``
+        for one with continuous actions.
+    """
+    if isinstance(problem, PerformativeMDP):
+        return policy_table(model, observations, problem.n_actions)
+    return gaussian_policy(model, observations, problem.n_products)
+
+
 def deploy(model: BaseAlgorithm, venv: VecEnv | None = None) -> Shift:
     """Deploy the current policy of ``model`` in the worlds of ``venv`` (default: its training environment).
 
@@ -91,7 +117,7 @@ def deploy(model: BaseAlgorithm, venv: VecEnv | None = None) -> Shift:
     problem = None if venv is None else performative_problem(venv)
     if venv is None or problem is None:
         raise ValueError(f"the environment of the model must be a performative world, got {venv}")
-    return declare(venv, policy_table(model, query_observations(venv), problem.n_actions))
+    return declare(venv, deployable(model, problem, query_observations(venv)))
 
 
 class DeployCallback(BaseCallback):

@@ -54,6 +54,11 @@ class PePGPolicy(ActorCriticPolicy):
             values = super().predict_values(observations).flatten()
         return PolicyTable(log_probs, values)
 
+    def gaussian(self, observations: PyTorchObs) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of the actions ``[Q, d]``, with gradient; for ``Box`` actions."""
+        distribution = self.get_distribution(observations).distribution
+        return distribution.mean, distribution.stddev  # type: ignore[union-attr]
+
     @contextmanager
     def acting_from(self, table: PolicyTable | None) -> Iterator[None]:
         """Collect experience from a table instead of the networks, where observations are the indices of states."""

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from agents.common.deploying import declare
 from agents.pepg.batches import Evaluated, PePGBatch, PolicyTable
-from perf_envs import Dynamics, PerformativeMDP, Shift, exact
+from perf_envs import Dynamics, LinearPricingProblem, PerformativeMDP, Shift, exact
 from perf_envs.validation import as_policy
 
 if TYPE_CHECKING:
@@ -154,3 +154,44 @@ class TabularAnswer(WorldAnswer):
         _, best = exact.optimal_policy(answer, start=pi)
         rho = self.problem.rho
         return {"value": float(rho @ values), "stability_gap": max(0.0, float(rho @ (best - values)))}
+
+
+class ContinuousAnswer(WorldAnswer):
+    """The answer of a world with continuous actions to a Gaussian policy, and no dynamics that could move."""
+
+    problem: LinearPricingProblem
+
+    def __init__(self, problem: LinearPricingProblem, observations: PyTorchObs, gamma: float) -> None:
+        super().__init__(problem, observations, gamma)
+        self._deployed: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def reward_range(self) -> tuple[float, float]:
+        """Lowest and highest expected reward of the unshifted world, in which demand is positive."""
+        ends = torch.tensor([[-1.0], [1.0]], dtype=torch.float64).expand(-1, self.problem.n_products)
+        lowest, highest = self.problem.expected_rewards(self.problem.unshifted(), ends).tolist()
+        return lowest, highest
+
+    def deploy(self, policy: PePGPolicy, venv: VecEnv) -> Shift:
+        """Deploy the policy's mean and standard deviation."""
+        with torch.no_grad():
+            mean, std = policy.gaussian(self.observations)
+        self._deployed = mean.to("cpu", torch.float64), std.to("cpu", torch.float64)
+        return declare(venv, tuple(part.numpy() for part in self._deployed))
+
+    def evaluate(self, policy: PePGPolicy, batch: PePGBatch, with_response: bool) -> tuple[Evaluated, Tensor | None]:
+        """Evaluate the batch, and the expected rewards of its actions in the world that answers the policy."""
+        evaluated = policy.evaluate_batch(batch)
+        if not with_response:
+            return evaluated, None
+        mean, std = policy.gaussian(self.observations)
+        answer = self.problem.response(mean.to("cpu", torch.float64), std.to("cpu", torch.float64))
+        rewards = self.problem.expected_rewards(answer, batch.actions.to("cpu", torch.float64))
+        return evaluated, (batch.weights.to("cpu", torch.float64) * rewards).mean()
+
+    def figures(self) -> dict[str, float]:
+        """Return performative value and stability gap of the policy deployed last."""
+        if self._deployed is None:
+            return {}
+        value = float(self.problem.performative_value(*self._deployed))
+        return {"value": value, "stability_gap": self.problem.stability_gap(*self._deployed)}

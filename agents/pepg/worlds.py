@@ -9,8 +9,8 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from agents.common.deploying import performative_problem, query_observations
-from agents.pepg.response import TabularAnswer, WorldAnswer
+from agents.common.deploying import PerformativeProblem, performative_problem, query_observations
+from agents.pepg.response import ContinuousAnswer, TabularAnswer, WorldAnswer
 from perf_envs import PerformativeMDP
 
 if TYPE_CHECKING:
@@ -39,16 +39,20 @@ def find_answer(env: VecEnv, policy: PePGPolicy, gamma: float) -> WorldAnswer | 
     _check_one_world(env, problem)
     asked = query_observations(env)
     observations, _ = policy.obs_to_tensor(asked)
+    if not isinstance(problem, PerformativeMDP):
+        if policy.squash_output:
+            raise ValueError("squash_output must be False in this world, whose answer is to a Gaussian policy")
+        return ContinuousAnswer(problem, observations, gamma)
     space = env.observation_space
     indexed = isinstance(space, spaces.Discrete) and np.array_equal(asked, np.arange(int(space.n)))
     return TabularAnswer(problem, observations, gamma, indexed)
 
 
-def _check_one_world(env: VecEnv, problem: PerformativeMDP) -> None:
+def _check_one_world(env: VecEnv, problem: PerformativeProblem) -> None:
     """Raise ``ValueError`` unless all sub-environments answer as the first one does."""
     seen = {id(problem)}
     for index, other in enumerate(env.get_attr("problem")):
-        if id(other) not in seen and not _answers_alike(problem, other):
+        if id(other) not in seen and not _answer_alike(problem, other):
             raise ValueError(
                 "env must hold copies of one world, as PePG differentiates one response map: the answer of "
                 f"sub-environment {index} differs from that of sub-environment 0"
@@ -56,16 +60,23 @@ def _check_one_world(env: VecEnv, problem: PerformativeMDP) -> None:
         seen.add(id(other))
 
 
-def _answers_alike(one: PerformativeMDP, other: PerformativeMDP) -> bool:
-    """Whether two problems have the same start, discount, and answer to a policy that prefers some actions."""
-    if (one.n_states, one.n_actions, one.gamma) != (other.n_states, other.n_actions, other.gamma):
+def _answer_alike(one: PerformativeProblem, other: PerformativeProblem) -> bool:
+    """Whether two problems have the same shapes, discount, start, and answer to one policy that is not uniform."""
+    if type(one) is not type(other) or one.gamma != other.gamma:
         return False
-    ramp = torch.linspace(-1.0, 1.0, one.n_states * one.n_actions, dtype=torch.float64)
-    pi = torch.softmax(torch.sin(37.0 * ramp).reshape(one.n_states, one.n_actions), -1)
-    first, second = one.response(pi), other.response(pi)
-    return (
-        torch.allclose(one.rho, other.rho, rtol=0.0, atol=_SAME)
-        and torch.equal(first.expanded_successors(), second.expanded_successors())
-        and torch.allclose(first.probs, second.probs, rtol=0.0, atol=_SAME)
-        and torch.allclose(first.rewards, second.rewards, rtol=0.0, atol=_SAME)
+    return all(
+        first.shape == second.shape and torch.allclose(first, second, rtol=0.0, atol=_SAME)
+        for first, second in zip(_probe(one), _probe(other), strict=True)
     )
+
+
+def _probe(problem: PerformativeProblem) -> list[torch.Tensor]:
+    """Return all that the agent can tell of a problem's answer to one policy."""
+    if isinstance(problem, PerformativeMDP):
+        logits = torch.arange(problem.n_states * problem.n_actions, dtype=torch.float64).sin()
+        dynamics = problem.response(torch.softmax(logits.reshape(problem.n_states, problem.n_actions), -1))
+        return [dynamics.expanded_successors().double(), dynamics.probs, dynamics.rewards, problem.rho]
+    mean = torch.arange(problem.horizon * problem.n_products, dtype=torch.float64).sin()
+    mean = mean.reshape(problem.horizon, problem.n_products)
+    market = problem.response(mean, torch.full_like(mean, 0.3))
+    return [market.demand, market.demand_std, market.prices(mean)]
