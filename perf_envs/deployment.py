@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -100,13 +100,13 @@ class World(Rounds[Dynamics]):
         return StepSampler(dynamics)
 
 
-def policy_table(policy: Any, observations: NDArray[Any], n_actions: int) -> Table:
+def policy_table(policy: Any, observations: Any, n_actions: int) -> Table:
     """Return the table ``[S, A]`` of a policy in any of the forms users have it in.
 
     Args:
         policy: an array or tensor ``[S, A]``; a Stable-Baselines3 model or policy, asked for its action probabilities
             (or, for value-based ones, its greedy action); or a callable ``observation -> probabilities [A]``.
-        observations: the observation of every state, ``[S, ...]``.
+        observations: the observation of every state, ``[S, ...]`` or a dictionary of such arrays.
         n_actions: number of actions ``A``.
 
     Raises:
@@ -119,10 +119,20 @@ def policy_table(policy: Any, observations: NDArray[Any], n_actions: int) -> Tab
         actions, _ = policy.predict(observations, deterministic=True)
         table = np.eye(n_actions)[np.asarray(actions)]
     elif isinstance(policy, Callable) and not isinstance(policy, torch.Tensor):  # type: ignore[arg-type]
-        table = [_probabilities(policy(observation)) for observation in observations]
+        table = [_probabilities(policy(observation)) for observation in each_observation(observations)]
     else:
         table = policy
-    return as_policy(table, len(observations), n_actions, "policy").detach().cpu().numpy()
+    n_states = sum(1 for _ in each_observation(observations))
+    return as_policy(table, n_states, n_actions, "policy").detach().cpu().numpy()
+
+
+def each_observation(observations: Any) -> Iterator[Any]:
+    """Yield the observations of a batch, an array ``[S, ...]`` or a dictionary of such arrays, one by one."""
+    if not isinstance(observations, Mapping):
+        yield from observations
+        return
+    for row in zip(*observations.values(), strict=True):
+        yield dict(zip(observations, row, strict=True))
 
 
 def _probabilities(answer: Any) -> Any:
@@ -131,7 +141,8 @@ def _probabilities(answer: Any) -> Any:
     return np.asarray(answer)
 
 
-def _network_probabilities(network: Any, observations: NDArray[Any]) -> Any:
+def _network_probabilities(network: Any, observations: Any) -> Any:
+    network.set_training_mode(False)  # as Stable-Baselines3 does to predict: no dropout, no batch statistics
     with torch.no_grad():
         inputs, _ = network.obs_to_tensor(observations)
         distribution = network.get_distribution(inputs).distribution
