@@ -24,8 +24,8 @@ from agents.pepg.batches import PePGBatch
 from agents.pepg.policies import PePGCnnPolicy, PePGLoss, PePGMultiInputPolicy, PePGPolicy, SoftmaxPolicy
 from agents.pepg.response import TabularAnswer, WorldAnswer
 from agents.pepg.rollouts import batches, check_rewards, flatten, visit_times
-from agents.pepg.states import StateRecorder
-from agents.pepg.worlds import find_answer
+from agents.pepg.states import StateRecorder, read_states
+from agents.pepg.worlds import ask, check_shown, find_answer
 from perf_envs.validation import check_count, check_number
 
 SelfPePG = TypeVar("SelfPePG", bound="PePG")
@@ -207,8 +207,12 @@ class PePG(OnPolicyAlgorithm):
         """Deploy the policy, then collect a round of experience under it."""
         self.policy.set_training_mode(False)
         if self._answer is not None:
+            if self._vec_normalize_env is not None:  # its statistics have moved
+                self._answer.observations = ask(env, self.policy)
             log_deployment(self, self._answer.deploy(self.policy, env))
-        if self._recorder is not None:
+        if self._recorder is not None and self._last_obs is not None:
+            if self.num_timesteps == self._num_timesteps_at_start:
+                check_shown(env, self._last_obs, read_states(env))
             self._recorder.forget()
             env = self._recorder
         try:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 
 from agents.common.deploying import PerformativeProblem, performative_problem, query_observations
 from agents.pepg.response import ContinuousAnswer, TabularAnswer, WorldAnswer
@@ -37,15 +40,38 @@ def find_answer(env: VecEnv, policy: PePGPolicy, gamma: float) -> WorldAnswer | 
             "and PePG adds them to the critic's values"
         )
     _check_one_world(env, problem)
-    asked = query_observations(env)
-    observations, _ = policy.obs_to_tensor(asked)
+    observations = ask(env, policy)
     if not isinstance(problem, PerformativeMDP):
         if policy.squash_output:
             raise ValueError("squash_output must be False in this world, whose answer is to a Gaussian policy")
         return ContinuousAnswer(problem, observations, gamma)
     space = env.observation_space
-    indexed = isinstance(space, spaces.Discrete) and np.array_equal(asked, np.arange(int(space.n)))
+    indexed = isinstance(space, spaces.Discrete) and np.array_equal(query_observations(env), np.arange(int(space.n)))
     return TabularAnswer(problem, observations, gamma, indexed)
+
+
+def ask(env: VecEnv, policy: PePGPolicy) -> PyTorchObs:
+    """Return the observations of all states as the policy's tensors, as the agent would see them now."""
+    observations, _ = policy.obs_to_tensor(query_observations(env))
+    return observations
+
+
+def check_shown(env: VecEnv, shown: VecEnvObs, states: NDArray[np.int64]) -> None:
+    """Raise ``ValueError`` unless the agent sees every state as the world says it does.
+
+    Args:
+        env: the environment.
+        shown: what the agent sees now.
+        states: the states the sub-environments are in.
+    """
+    asked = query_observations(env)
+    pairs = [(asked[key], shown[key]) for key in shown] if isinstance(shown, dict) else [(asked, shown)]
+    for expected, seen in pairs:
+        if not np.allclose(np.asarray(expected)[states], seen, rtol=1e-5, atol=1e-6):
+            raise ValueError(
+                "env must show state s as query_observations[s], where the policy is asked before it is deployed: a "
+                "wrapper around the world changes observations and not query_observations"
+            )
 
 
 def _check_one_world(env: VecEnv, problem: PerformativeProblem) -> None:
