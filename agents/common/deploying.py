@@ -25,10 +25,9 @@ PerformativeProblem = PerformativeMDP | LinearPricingProblem
 
 def performative_problem(venv: VecEnv) -> PerformativeProblem | None:
     """Return the performative problem behind a ``VecEnv``, or ``None`` for an ordinary environment."""
-    try:
-        problem = venv.get_attr("problem", indices=[0])[0]
-    except AttributeError:
+    if not venv.has_attr("problem"):  # asked first: a process that is asked for what it does not have ends
         return None
+    problem = venv.get_attr("problem", indices=[0])[0]
     return problem if isinstance(problem, PerformativeProblem) else None
 
 
