@@ -18,6 +18,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from perf_envs.pickling import PickledByValue
 from perf_envs.validation import as_policy, check_distributions, check_number
 
 
@@ -31,7 +32,7 @@ class Shift(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Dynamics:
+class Dynamics(PickledByValue):
     """Transition kernel and expected reward of a tabular world, as float64 tensors that may carry gradients.
 
     Attributes:

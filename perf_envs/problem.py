@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from perf_envs.dynamics import Dynamics
+from perf_envs.pickling import PickledByValue
 from perf_envs.validation import as_policy, check_count, check_distributions, check_number
 
 
-class ResponseMap:
+class ResponseMap(PickledByValue):
     """How a world answers a deployed policy: a differentiable map ``pi -> Dynamics``.
 
     Subclasses implement :meth:`respond`, and :meth:`unshifted` where the world before the first deployment is not the
@@ -45,7 +46,7 @@ class _FunctionResponse(ResponseMap):
         return self.function(pi)
 
 
-class PerformativeMDP:
+class PerformativeMDP(PickledByValue):
     """A performative Markov decision process: a response map, a start distribution and a discount.
 
     Args:

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perf_envs.dynamics import Shift
+from perf_envs.pickling import PickledByValue
 from perf_envs.validation import check_count, check_number
 
 #: Standard deviations below this are none: the formula of the clipped Gaussian would divide by them.
@@ -41,7 +42,7 @@ _POINT_MASS = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Market:
+class Market(PickledByValue):
     """The demand in force between two deployments: what :class:`perf_envs.Dynamics` is to tabular worlds.
 
     Attributes:
@@ -81,7 +82,7 @@ class Market:
         return Shift(0.0, float(torch.maximum(largest, -smallest)))
 
 
-class LinearPricingProblem:
+class LinearPricingProblem(PickledByValue):
     """The linear pricing season as a performative problem: no state, no randomness.
 
     Args:
