@@ -12,18 +12,18 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import check_for_correct_spaces, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.common.deploying import log_deployment, performative_problem
+from agents.common.guards import Guarded
 from agents.common.schedules import as_schedule, hold_then_fall, ramp
 from agents.pepg.batches import PePGBatch
 from agents.pepg.policies import PePGCnnPolicy, PePGLoss, PePGMultiInputPolicy, PePGPolicy, SoftmaxPolicy
 from agents.pepg.response import TabularAnswer, WorldAnswer
-from agents.pepg.rollouts import batches, check_rewards, flatten, visit_times
+from agents.pepg.rollouts import batches, flatten, visit_times
 from agents.pepg.states import StateRecorder, read_states
 from agents.pepg.worlds import ask, check_shown, find_answer
 from perf_envs.validation import check_count, check_number
@@ -36,7 +36,7 @@ DEFAULT_PERFORMATIVE_COEF = ramp(0.5)
 DEFAULT_ENT_COEF = hold_then_fall(0.01, hold=0.5, zero=0.8)
 
 
-class PePG(OnPolicyAlgorithm):
+class PePG(Guarded):
     """Actor-critic that differentiates through the world's answer to its own policy.
 
     At the start of every rollout the policy is deployed; the gradient then has, beside the usual policy term, a reward
@@ -120,40 +120,33 @@ class PePG(OnPolicyAlgorithm):
         if gamma is not None:
             check_number("gamma", gamma, above=0.0, at_most=1.0)
         self.normalize_advantage = normalize_advantage
-        try:
-            super().__init__(
-                policy,
-                env,
-                learning_rate=learning_rate,
-                n_steps=check_count("n_steps", n_steps),
-                gamma=0.99 if gamma is None else gamma,
-                gae_lambda=check_number("gae_lambda", gae_lambda, at_least=0.0, at_most=1.0),
-                ent_coef=0.0,  # scheduled: see ent_coef_schedule
-                vf_coef=check_number("vf_coef", vf_coef, at_least=0.0),
-                max_grad_norm=check_number("max_grad_norm", max_grad_norm, above=0.0),
-                use_sde=use_sde,
-                sde_sample_freq=sde_sample_freq,
-                rollout_buffer_class=rollout_buffer_class,
-                rollout_buffer_kwargs=rollout_buffer_kwargs,
-                stats_window_size=stats_window_size,
-                tensorboard_log=tensorboard_log,
-                policy_kwargs=policy_kwargs,
-                verbose=verbose,
-                seed=seed,
-                device=device,
-                _init_setup_model=False,
-                supported_action_spaces=(spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box),
-            )
-            if _init_setup_model:
-                self._setup_model()
-        except (AssertionError, NotImplementedError) as error:  # how Stable-Baselines3 refuses spaces
-            raise ValueError(f"env must have spaces that {type(self).__name__} supports: {error}") from error
+        super().__init__(
+            policy,
+            env,
+            learning_rate=learning_rate,
+            n_steps=check_count("n_steps", n_steps),
+            gamma=0.99 if gamma is None else gamma,
+            gae_lambda=check_number("gae_lambda", gae_lambda, at_least=0.0, at_most=1.0),
+            ent_coef=0.0,  # scheduled: see ent_coef_schedule
+            vf_coef=check_number("vf_coef", vf_coef, at_least=0.0),
+            max_grad_norm=check_number("max_grad_norm", max_grad_norm, above=0.0),
+            use_sde=use_sde,
+            sde_sample_freq=sde_sample_freq,
+            rollout_buffer_class=rollout_buffer_class,
+            rollout_buffer_kwargs=rollout_buffer_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=False,
+            supported_action_spaces=(spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box),
+        )
+        if _init_setup_model:
+            self._setup_model()
 
     def _setup_model(self) -> None:
-        if self.env is not None and self.n_steps * self.env.num_envs <= 1:
-            raise ValueError(
-                f"n_steps * n_envs must be greater than 1, got n_steps={self.n_steps} and n_envs={self.env.num_envs}"
-            )
         self._answer: WorldAnswer | None = None
         problem = None if self.env is None else performative_problem(self.env)
         if problem is not None and self._own_discount is None:
@@ -163,9 +156,6 @@ class PePG(OnPolicyAlgorithm):
             raise ValueError(f"policy must be a PePGPolicy, which carries the loss, got {self.policy_class.__name__}")
         if self.env is not None:
             self._enter(self.env, self._find_answer(self.env))
-
-    def _maybe_recommend_cpu(self, mlp_class_name: str = "PePGPolicy") -> None:
-        super()._maybe_recommend_cpu(mlp_class_name)
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Change the environment, as in Stable-Baselines3; the response map is the new world's."""
@@ -215,16 +205,8 @@ class PePG(OnPolicyAlgorithm):
                 check_shown(env, self._last_obs, read_states(env))
             self._recorder.forget()
             env = self._recorder
-        try:
-            with self.policy.acting_from(None if self._answer is None else self._answer.table):
-                go_on = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
-        except (EOFError, ConnectionError) as error:
-            raise RuntimeError(
-                "a sub-environment's process has ended: its own error is printed above, unless it was killed"
-            ) from error
-        if go_on:
-            check_rewards(rollout_buffer.rewards)
-        return go_on
+        with self.policy.acting_from(None if self._answer is None else self._answer.table):
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
 
     def train(self) -> None:
         """Take the gradient steps of one round."""

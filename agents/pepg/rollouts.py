@@ -1,4 +1,4 @@
-"""Reading a rollout buffer: rewards that can be learnt from, times of visits, batches."""
+"""Reading a rollout buffer: times of visits, and batches."""
 
 from __future__ import annotations
 
@@ -12,16 +12,6 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from torch import Tensor
 
 from agents.pepg.batches import PePGBatch
-
-
-def check_rewards(rewards: NDArray[np.float32]) -> None:
-    """Raise ``ValueError`` unless all rewards ``[steps, n]`` are finite; the first that is not is named."""
-    if not np.isfinite(rewards).all():
-        step, index = np.argwhere(~np.isfinite(rewards))[0]
-        raise ValueError(
-            f"rewards must be finite, got {rewards[step, index]} from sub-environment {index} at step {step} of the "
-            "rollout; the policy is as it was before the rollout"
-        )
 
 
 def visit_times(starts: NDArray[np.bool_], before: NDArray[np.int64]) -> NDArray[np.int64]:
