@@ -2,9 +2,10 @@
 
     python benchmarks/time_to_quality.py [--seeds 10] [--share 0.95]
 
-Trains PePG with the settings of ``train/configs/pepg.yaml`` from every seed and evaluates the deployed policy exactly along the
-way. Printed per seed: seconds (wall clock and processor time, evaluations not counted) until the performative value first
-passed the share of the best known one, and until it stayed above, the value at the end, and the whole training's time.
+Trains PePG with the settings of ``train/configs/pepg.yaml`` from every seed and evaluates the deployed policy exactly
+along the way. Printed per seed: seconds (wall clock and processor time, evaluations not counted) until the performative
+value first passed the share of the best known one, and until it stayed above, the value at the end, and the time of the
+whole training.
 """
 
 import argparse
@@ -36,6 +37,7 @@ class Clock(BaseCallback):
         self.start = self.now()
 
     def now(self):
+        """Return wall clock and processor time."""
         return np.array([perf_counter(), process_time()])
 
     def _on_rollout_start(self):
@@ -50,6 +52,7 @@ class Clock(BaseCallback):
         return True
 
     def evaluate(self):
+        """Note the time, the steps and the performative value."""
         before = self.now()
         table = deployable(self.model, self.problem, query_observations(self.training_env))
         with torch.no_grad():
@@ -82,9 +85,8 @@ def main():
     best = exact.best_known(performative_problem(make_vec_env(WORLD))).value
     goal = asked.share * best
     print(f"{WORLD}: best known {best:.6f}, goal {goal:.4f}; {n_timesteps} steps of {n_envs} agents, {settings}")
-    print(
-        f"{'seed':>4}{'first wall s':>14}{'first cpu s':>13}{'steps':>9}{'stays wall s':>14}{'end J':>9}{'all wall s':>12}"
-    )
+    head = f"{'seed':>4}{'first wall s':>14}{'first cpu s':>13}{'steps':>9}"
+    print(f"{head}{'stays wall s':>14}{'end J':>9}{'all wall s':>12}")
     first = []
     for seed in range(asked.seeds):
         rows = train(seed, n_envs, n_timesteps, policy, settings)

@@ -4,14 +4,14 @@
 
 Two comparisons, per world:
 
-- *at their defaults*: A2C on 8 copies of the scalar world in a ``DummyVecEnv``, as its documentation has it, against PePG
-  on the native vector environment, with the settings of ``train/configs`` and with more agents side by side. A2C is
-  measured without deployments (the world answers by itself, every 1000 steps) and with one per rollout, as PePG has.
+- *at their defaults*: A2C on 8 copies of the scalar world in a ``DummyVecEnv``, as its documentation has it, against
+  PePG on the native vector environment, with the settings of ``train/configs`` and with more agents side by side. A2C
+  is measured without deployments (the world answers by itself, every 1000 steps) and with one per rollout, as PePG has.
 - *side by side*: both on the same native vector environment, with the same network, length of rollouts and number of
   deployments (``DeployCallback`` for A2C).
 
-Everything is measured in turn, several times over, after a warm-up; ratios are between medians of processor time, so that
-other work on the machine matters little.
+Everything is measured in turn, several times over, after a warm-up; ratios are between medians of processor time, so
+that other work on the machine matters little.
 """
 
 import os
@@ -47,6 +47,7 @@ class Contestant:
         model.learn(self.steps // 4, callback=callback)  # warms up
 
     def measure(self):
+        """Train on, and note the steps per second."""
         wall, cpu = perf_counter(), process_time()
         self.model.learn(self.steps, callback=self.callback)
         self.cpu.append(self.steps / (process_time() - cpu))
@@ -72,7 +73,7 @@ def at_defaults(world):
     n_envs, n_steps = settings(world)
     yield Contestant("A2C, 8 copies, no deployments", a2c(make_copies(world, 8, seed=0)))
     yield Contestant("A2C, 8 copies, one per rollout", a2c(make_copies(world, 8, seed=0)), DeployCallback())
-    for agents, steps in ((n_envs, n_steps), (256, n_steps), (256, 16), (512, 16)):
+    for agents, steps in dict.fromkeys(((n_envs, n_steps), (256, n_steps), (256, 16), (512, 16))):
         yield Contestant(f"PePG, {agents} agents x {steps} steps", pepg(make_vec_env(world, agents, 0), n_steps=steps))
 
 
