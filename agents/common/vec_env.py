@@ -13,7 +13,7 @@ from stable_baselines3.common import env_util
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from perf_envs import WORLDS
+from perf_envs import CONTINUOUS_WORLDS, WORLDS
 from perf_envs.validation import check_count, did_you_mean
 
 
@@ -40,12 +40,13 @@ def make_vec_env(
         ValueError: unknown id (the nearest registered world is named), or arguments the environment rejects.
     """
     check_count("n_envs", n_envs)
+    worlds = [*WORLDS, *CONTINUOUS_WORLDS]
     if env_id not in gym.registry:
-        raise ValueError(f"env_id must be a registered environment, got {env_id!r}{did_you_mean(env_id, WORLDS)}")
+        raise ValueError(f"env_id must be a registered environment, got {env_id!r}{did_you_mean(env_id, worlds)}")
     kwargs = dict(env_kwargs or {})
     if max_episode_steps is not None:
         kwargs["max_episode_steps"] = max_episode_steps
-    if gym.spec(env_id).vector_entry_point is None or env_id not in WORLDS:
+    if gym.spec(env_id).vector_entry_point is None or env_id not in worlds:
         return env_util.make_vec_env(env_id, n_envs=n_envs, seed=seed, env_kwargs=kwargs)
     try:
         vector_env = gym.make_vec(
