@@ -40,7 +40,7 @@ def make_vec_env(
         ValueError: unknown id (the nearest registered world is named), or arguments the environment rejects.
     """
     check_count("n_envs", n_envs)
-    worlds = [*WORLDS, *CONTINUOUS_WORLDS]
+    worlds = WORLDS | CONTINUOUS_WORLDS
     if env_id not in gym.registry:
         raise ValueError(f"env_id must be a registered environment, got {env_id!r}{did_you_mean(env_id, worlds)}")
     kwargs = dict(env_kwargs or {})
