@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from perf_envs.deployment import Deployment, World, policy_table
@@ -29,7 +30,7 @@ class PerformativeEnv(gym.Env[Any, Any]):
     Args:
         problem: the performative Markov decision process behind the world.
         deployment: ``"observed"`` or ``"declared"``, see :class:`perf_envs.deployment.World`.
-        round_length: steps in an observed round.
+        round_length: steps in an observed round, see :class:`perf_envs.deployment.World`.
         adaptation_rate: share of the world that answers a deployment at once.
         render_mode: one of ``metadata["render_modes"]`` or ``None``.
     """
@@ -55,6 +56,8 @@ class PerformativeEnv(gym.Env[Any, Any]):
         self.state = 0
         self._start = cumulative(problem.rho.numpy())
         self._absorbing = self.world.dynamics.absorbing.numpy()
+        self._ends: list[bool] = self._absorbing.tolist()  # the same, for one state at a time
+        self._needs_reset = True
         self._renderer: Any = None
 
     # -- the performative side ------------------------------------------------------------------------------------
@@ -122,18 +125,29 @@ class PerformativeEnv(gym.Env[Any, Any]):
         if seed is not None:
             self.world.restart()
         self.state = int(self._start.searchsorted(self.np_random.random(), side="right"))
+        self._needs_reset = False
         self._last: dict[str, Any] = {}
         if self.render_mode == "human":
             self.render()
         return self.state, {"round": self.world.round}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Make one step in the dynamics in force."""
-        state, chosen = self.state, int(action)
-        if chosen != action or not 0 <= chosen < self.problem.n_actions:
-            raise ValueError(f"action must be in 0..{self.n_actions - 1}, got {action!r}")
+        """Make one step in the dynamics in force.
+
+        Raises:
+            ValueError: not an action.
+            gymnasium.error.ResetNeeded: no episode was started, or it has ended.
+        """
+        try:
+            chosen = int(action)
+        except (TypeError, ValueError, OverflowError):
+            chosen = -1
         world = self.world
-        info = world.step_info()
+        if not 0 <= chosen < world.problem.n_actions or chosen != action:
+            raise ValueError(f"action must be in 0..{self.n_actions - 1}, got {action!r}")
+        if self._needs_reset:
+            raise ResetNeeded("step() was called before reset(), or after the episode had ended: call reset() first")
+        state, info = self.state, world.step_info()
         self.state, reward, outcome = world.sampler.step(state, chosen, self.np_random.random())
         world.observe(state, chosen)
         info |= self._describe(state, chosen, outcome)
@@ -141,7 +155,8 @@ class PerformativeEnv(gym.Env[Any, Any]):
             self._last = {"state": state, "action": chosen, "reward": reward, **info}
             if self.render_mode == "human":
                 self.render()
-        return self.state, reward, bool(self._absorbing[self.state]), False, info
+        terminated = self._needs_reset = self._ends[self.state]
+        return self.state, reward, terminated, False, info
 
     def _describe(self, state: Any, action: Any, outcome: Any) -> dict[str, Any]:
         """Return the world's own info about a step, or about ``n`` steps given as arrays."""
