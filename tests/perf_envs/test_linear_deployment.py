@@ -63,7 +63,7 @@ def test_the_observed_mean_price_approaches_that_of_the_policy_whatever_its_cour
     mean, std = np.linspace(1.2, -1.5, 10)[:, None], np.full((10, 1), 0.4)
     errors = {}
     for length in (200, 20_000):
-        env = gym.make_vec(ID, num_envs=10, autoreset_mode="SameStep", round_length=length, horizon=10, gamma=0.8)
+        env = gym.make_vec(ID, num_envs=10, autoreset_mode="SameStep", round_length=length // 10, horizon=10, gamma=0.8)
         rng = np.random.default_rng(0)
         env.reset(seed=0)
         for step in range(length // 10):
@@ -72,6 +72,15 @@ def test_the_observed_mean_price_approaches_that_of_the_policy_whatever_its_cour
         errors[length] = abs(env.world.mean_price[0] - float(env.problem.mean_price(mean, std)))
     assert errors[20_000] < 0.02
     assert errors[20_000] < 0.5 * errors[200]
+
+
+def test_prices_of_sub_environments_that_are_being_reset_are_not_observed():
+    env = gym.make_vec(ID, num_envs=2, max_episode_steps=2, round_length=100)
+    env.reset(seed=0)
+    for action in (0.0, 0.0, 1.0, 0.0):  # the third step starts new episodes
+        env.step(np.full((2, 1), action))
+    assert env.world._steps_observed == 6
+    np.testing.assert_allclose(env.world.estimate(), [3.0], atol=1e-14)
 
 
 def test_a_declared_market_moves_only_when_told():
@@ -151,7 +160,7 @@ def test_a_deterministic_actor_deploys_its_action():
 
 
 def test_a_stable_baselines_agent_trains_in_it_alone_and_side_by_side():
-    venv = make_vec_env(ID, n_envs=4, seed=0, env_kwargs={"round_length": 64})
+    venv = make_vec_env(ID, n_envs=4, seed=0, env_kwargs={"round_length": 16})
     assert isinstance(venv.venv, SB3VecEnv)
     for env, steps in ((gym.make(ID, round_length=64), 64), (venv, 16)):
         model = PPO("MlpPolicy", env, n_steps=steps, batch_size=32, seed=0, device="cpu").learn(192)
