@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ class ResponseMap:
     """How a world answers a deployed policy: a differentiable map ``pi -> Dynamics``.
 
     Subclasses implement :meth:`respond`, and :meth:`unshifted` where the world before the first deployment is not the
-    answer to the uniform policy.
+    answer to the uniform policy; :meth:`draw` and :meth:`realisations` where deployments are answered at random.
     """
 
     n_states: int
@@ -33,6 +34,14 @@ class ResponseMap:
     def unshifted(self) -> Dynamics:
         """Return the world before anything was deployed."""
         return self.respond(torch.full((self.n_states, self.n_actions), 1.0 / self.n_actions, dtype=torch.float64))
+
+    def draw(self, pi: Tensor, rng: np.random.Generator) -> Dynamics:
+        """Return the answer to one deployment of a valid policy table, which may be random."""
+        return self.respond(pi)
+
+    def realisations(self) -> tuple[ResponseMap, ...]:
+        """Return the deterministic maps over which exact values of this one are averaged: itself, if it is one."""
+        return (self,)
 
 
 class _FunctionResponse(ResponseMap):
@@ -87,6 +96,18 @@ class PerformativeMDP:
     def response(self, pi: object) -> Dynamics:
         """Return the world's answer to ``pi [S, A]``: dynamics that carry the gradient with respect to ``pi``."""
         return self._complete(self.response_map(pi))
+
+    def draw(self, pi: object, rng: np.random.Generator) -> Dynamics:
+        """Return the world's answer to one deployment: :meth:`response`, unless the world answers at random."""
+        return self._complete(self.response_map.draw(as_policy(pi, self.n_states, self.n_actions), rng))
+
+    @property
+    def realisations(self) -> tuple[PerformativeMDP, ...]:
+        """The problems over which exact values are averaged: this one, unless the world answers at random."""
+        maps = self.response_map.realisations()
+        if maps == (self.response_map,):
+            return (self,)
+        return tuple(PerformativeMDP(response, self.rho, self.gamma) for response in maps)
 
     def unshifted(self) -> Dynamics:
         """Return the world of round 0, before any deployment."""
