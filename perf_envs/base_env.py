@@ -72,7 +72,7 @@ class WorldEnv(gym.Env[Any, Any]):
         """Start an episode; with a seed, restart the world at round 0 as well. There are no options."""
         super().reset(seed=seed)
         if seed is not None:
-            self.world.restart()
+            self.world.restart(seed)
         self.state = int(self._start.searchsorted(self.np_random.random(), side="right"))
         self._needs_reset = False
         self._last = {}

@@ -52,19 +52,21 @@ class World(Rounds[Dynamics]):
         self.problem = problem
         super().__init__(problem.unshifted().detach(), deployment, round_length, adaptation_rate)
 
-    def restart(self) -> None:
-        """Go back to round 0: the unshifted world, nothing observed."""
+    def restart(self, seed: int = 0) -> None:
+        """Go back to round 0: the unshifted world, nothing observed; ``seed`` is that of answers that are random."""
         shape = (self.problem.n_states, self.problem.n_actions)
         self.policy: Table = np.full(shape, 1.0 / shape[1])
         # Python's own array, seen by numpy through `_counts`: adding to one item of it costs a fifth.
         self._tally = array("d", bytes(8 * shape[0] * shape[1]))
-        super().restart()
+        super().restart(seed)
 
     def deploy(self, policy: object) -> Shift:
         """Hand a policy table ``[S, A]`` to the world and start the next round; return how far the world moved."""
         table = as_policy(policy, self.problem.n_states, self.problem.n_actions, "policy").detach()
+        # A failed deployment leaves no trace, so randomness comes from the number of the round, not from a stream.
+        rng = np.random.default_rng([self._seed, self.round])
         with torch.no_grad():
-            answer = self.problem.response(table).detach()
+            answer = self.problem.draw(table, rng).detach()
         shift = self._begin_round(answer)
         self.policy = table.numpy().copy()
         self._counts[:] = 0.0

@@ -44,12 +44,12 @@ class MarketWorld(Rounds[Market]):
         self._weights = np.append(problem.period_weights.numpy(), 0.0)
         super().__init__(problem.unshifted(), deployment, round_length, adaptation_rate)
 
-    def restart(self) -> None:
+    def restart(self, seed: int = 0) -> None:
         """Go back to round 0: demand as at price zero, nothing observed."""
         middle = (self.problem.price_low + self.problem.price_high) / 2
         self.mean_price: Floats = np.full(self.problem.n_products, middle)
         self._forget()
-        super().restart()
+        super().restart(seed)
 
     def deploy(self, mean: object, std: object) -> Shift:
         """Hand a policy to the market, as ``response`` takes it, and start the next round; return how far it moved."""

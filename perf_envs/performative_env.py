@@ -13,6 +13,7 @@ from perf_envs.base_env import RESET_FIRST, WorldEnv
 from perf_envs.deployment import Deployment, World, policy_table
 from perf_envs.dynamics import Dynamics, Shift
 from perf_envs.problem import PerformativeMDP
+from perf_envs.responses.robustness import Wrapping, wrap_response
 
 
 class PerformativeEnv(WorldEnv):
@@ -30,6 +31,8 @@ class PerformativeEnv(WorldEnv):
         deployment: ``"observed"`` or ``"declared"``, see :class:`perf_envs.deployment.World`.
         round_length: steps in an observed round, see :class:`perf_envs.deployment.World`.
         adaptation_rate: share of the world that answers a deployment at once.
+        response_wrapper: makes the answer piecewise linear, quantised or noisy: a name, a dictionary such as
+            ``{"name": "quantised", "levels": 5}``, or a list of these (:mod:`perf_envs.responses.robustness`).
         render_mode: one of ``metadata["render_modes"]`` or ``None``.
     """
 
@@ -43,9 +46,10 @@ class PerformativeEnv(WorldEnv):
         deployment: Deployment = "observed",
         round_length: int = 1000,
         adaptation_rate: float = 1.0,
+        response_wrapper: Wrapping | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self.problem = problem
+        self.problem = problem = wrap_response(problem, response_wrapper)
         world = World(problem, deployment, round_length, adaptation_rate)
         super().__init__(
             world,

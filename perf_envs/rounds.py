@@ -63,9 +63,10 @@ class Rounds(ABC, Generic[AnswerT]):
         check_choice("deployment", mode, ("observed", "declared"))
         self.deployment: Deployment = mode
 
-    def restart(self) -> None:
-        """Go back to round 0: the unshifted world, nothing observed."""
+    def restart(self, seed: int = 0) -> None:
+        """Go back to round 0: the unshifted world, nothing observed; ``seed`` is that of answers that are random."""
         self.round = 0
+        self._seed = seed
         self._steps_observed = 0
         self._news: Shift | None = None
         self._set_dynamics(self._unshifted)

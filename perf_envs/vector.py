@@ -96,7 +96,7 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         mask = self._reset_mask(options)
         if seed is not None:
             super().reset(seed=seed)
-            self.world.restart()
+            self.world.restart(seed)
         self._start(mask.nonzero()[0])
         self._done = self._done & ~mask
         self._was_reset = True
