@@ -106,7 +106,7 @@ class MarketSampler:
 
     def prices(self, actions: Floats) -> Floats:
         """Return the prices posted by normalised actions, clipped."""
-        prices: Floats = self._market.prices(torch.from_numpy(actions)).numpy()
+        prices: Floats = self._market.prices(torch.as_tensor(actions, dtype=torch.float64)).numpy()
         return prices
 
     def step_many(self, periods: Any, actions: Floats, noise: Floats) -> tuple[Any, Any, Floats]:

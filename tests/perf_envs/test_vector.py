@@ -463,3 +463,21 @@ def test_a_vector_environment_must_be_reset_before_it_is_stepped():
         env.step([0, 0])
     env.reset(seed=0)
     assert env.step([1, 0])[0].tolist() == [1, 0]
+
+
+def test_only_the_infos_asked_for_are_reported():
+    env = gym.make_vec("PerformativePricing-v0", 3, info_keys=["sale", "shift"], autoreset_mode="SameStep")
+    _, infos = env.reset(seed=0)
+    assert infos == {}
+    env.deploy(random_policy(env.problem, 0))
+    keys = [set(env.step([0, 0, 0])[-1]) for _ in range(9)]
+    assert keys[0] == {"sale", "_sale", "shift", "_shift"}
+    assert keys[1] == {"sale", "_sale"}
+    *_, infos = env.step([0, 0, 0])
+    assert set(infos) >= {"sale", "final_obs", "final_info"}
+    assert "price" not in infos["final_info"]
+    none = gym.make_vec("PerformativePricing-v0", 3, info_keys=())
+    none.reset(seed=0)
+    assert none.step([0, 0, 0])[-1] == {}
+    with pytest.raises(ValueError, match=r"info_keys must be one of .*got 'sales' \(did you mean 'sale'\?\)"):
+        gym.make_vec("PerformativePricing-v0", 3, info_keys=["sales"])
