@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,13 +60,20 @@ class World(Rounds[Dynamics]):
         self._tally = array("d", bytes(8 * shape[0] * shape[1]))
         super().restart(seed)
 
-    def deploy(self, policy: object) -> Shift:
-        """Hand a policy table ``[S, A]`` to the world and start the next round; return how far the world moved."""
+    def deploy(self, policy: object, answer: Dynamics | None = None) -> Shift:
+        """Hand a policy table ``[S, A]`` to the world and start the next round; return how far the world moved.
+
+        Args:
+            policy: the table.
+            answer: the world's answer to it, if the caller has it from ``problem.response`` already; a world that
+                answers at random draws one of its own.
+        """
         table = as_policy(policy, self.problem.n_states, self.problem.n_actions, "policy").detach()
-        # A failed deployment leaves no trace, so randomness comes from the number of the round, not from a stream.
-        rng = np.random.default_rng([self._seed, self.round])
-        with torch.no_grad():
-            answer = self.problem.draw(table, rng).detach()
+        if answer is None or self.problem.is_random:
+            # A failed deployment leaves no trace, so chance comes from the number of the round, not from a stream.
+            rng = np.random.default_rng([self._seed, self.round])
+            with torch.no_grad():
+                answer = self.problem.draw(table, rng).detach()
         shift = self._begin_round(answer)
         self.policy = table.numpy().copy()
         self._counts[:] = 0.0
@@ -107,13 +114,13 @@ class World(Rounds[Dynamics]):
         return np.frombuffer(self._tally).reshape(self.policy.shape)
 
 
-def policy_table(policy: Any, observations: NDArray[Any], n_actions: int) -> Table:
+def policy_table(policy: Any, observations: Any, n_actions: int) -> Table:
     """Return the table ``[S, A]`` of a policy in any of the forms users have it in.
 
     Args:
         policy: an array or tensor ``[S, A]``; a Stable-Baselines3 model or policy, asked for its action probabilities
             (or, for value-based ones, its greedy action); or a callable ``observation -> probabilities [A]``.
-        observations: the observation of every state, ``[S, ...]``.
+        observations: the observation of every state, ``[S, ...]`` or a dictionary of such arrays.
         n_actions: number of actions ``A``.
 
     Raises:
@@ -126,10 +133,20 @@ def policy_table(policy: Any, observations: NDArray[Any], n_actions: int) -> Tab
         actions, _ = policy.predict(observations, deterministic=True)
         table = np.eye(n_actions)[np.asarray(actions)]
     elif isinstance(policy, Callable) and not isinstance(policy, torch.Tensor):  # type: ignore[arg-type]
-        table = [_probabilities(policy(observation)) for observation in observations]
+        table = [_probabilities(policy(observation)) for observation in each_observation(observations)]
     else:
         table = policy
-    return as_policy(table, len(observations), n_actions, "policy").detach().cpu().numpy()
+    n_states = sum(1 for _ in each_observation(observations))
+    return as_policy(table, n_states, n_actions, "policy").detach().cpu().numpy()
+
+
+def each_observation(observations: Any) -> Iterator[Any]:
+    """Yield the observations of a batch, an array ``[S, ...]`` or a dictionary of such arrays, one by one."""
+    if not isinstance(observations, Mapping):
+        yield from observations
+        return
+    for row in zip(*observations.values(), strict=True):
+        yield dict(zip(observations, row, strict=True))
 
 
 def _probabilities(answer: Any) -> Any:
@@ -138,7 +155,8 @@ def _probabilities(answer: Any) -> Any:
     return np.asarray(answer)
 
 
-def _network_probabilities(network: Any, observations: NDArray[Any]) -> Any:
+def _network_probabilities(network: Any, observations: Any) -> Any:
+    network.set_training_mode(False)  # as Stable-Baselines3 does to predict: no dropout, no batch statistics
     with torch.no_grad():
         inputs, _ = network.obs_to_tensor(observations)
         distribution = network.get_distribution(inputs).distribution

@@ -63,6 +63,7 @@ def check_table(name: str, value: Any, shape: tuple[int, ...]) -> Table:
 
 
 def _network_gaussian(network: Any, observations: NDArray[Any]) -> tuple[Any, Any]:
+    network.set_training_mode(False)  # as Stable-Baselines3 does to predict: no dropout, no batch statistics
     with torch.no_grad():
         inputs, _ = network.obs_to_tensor(observations)
         distribution = network.get_distribution(inputs).distribution

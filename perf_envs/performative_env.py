@@ -92,13 +92,14 @@ class PerformativeEnv(WorldEnv):
         """The observation of every state, ``[S]``: where a deployed policy is asked for its action probabilities."""
         return np.arange(self.n_states)
 
-    def deploy(self, policy: Any) -> Shift:
+    def deploy(self, policy: Any, answer: Dynamics | None = None) -> Shift:
         """Deploy a policy: the world answers and a new round starts.
 
         Works in both deployment modes; in observed mode it also restarts the count of observed steps.
 
         Args:
             policy: table ``[S, A]``, callable ``observation -> probabilities``, or Stable-Baselines3 model.
+            answer: ``problem.response(policy)``, where it is known already.
 
         Returns:
             How far the world moved.
@@ -106,7 +107,7 @@ class PerformativeEnv(WorldEnv):
         Raises:
             ValueError: not a policy, wrong shape, NaN, negative or unnormalised rows; the world is left as it was.
         """
-        return self.world.deploy(policy_table(policy, self.query_observations, self.n_actions))
+        return self.world.deploy(policy_table(policy, self.query_observations, self.n_actions), answer)
 
     # -- the Gymnasium side ---------------------------------------------------------------------------------------
 

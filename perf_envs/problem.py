@@ -17,11 +17,13 @@ class ResponseMap:
     """How a world answers a deployed policy: a differentiable map ``pi -> Dynamics``.
 
     Subclasses implement :meth:`respond`, and :meth:`unshifted` where the world before the first deployment is not the
-    answer to the uniform policy; :meth:`draw` and :meth:`realisations` where deployments are answered at random.
+    answer to the uniform policy. Where deployments are answered at random (``is_random``) they implement :meth:`draw`
+    and :meth:`realisations` as well.
     """
 
     n_states: int
     n_actions: int
+    is_random: bool = False
 
     def __call__(self, pi: object) -> Dynamics:
         """Check the policy ``[S, A]`` and return the world's answer to it."""
@@ -40,7 +42,7 @@ class ResponseMap:
         return self.respond(pi)
 
     def realisations(self) -> tuple[ResponseMap, ...]:
-        """Return the deterministic maps over which exact values of this one are averaged: itself, if it is one."""
+        """Return the maps without chance over which exact values of this one are averaged: itself, if it has none."""
         return (self,)
 
 
@@ -102,12 +104,16 @@ class PerformativeMDP:
         return self._complete(self.response_map.draw(as_policy(pi, self.n_states, self.n_actions), rng))
 
     @property
+    def is_random(self) -> bool:
+        """Whether the world answers deployments at random."""
+        return self.response_map.is_random
+
+    @property
     def realisations(self) -> tuple[PerformativeMDP, ...]:
         """The problems over which exact values are averaged: this one, unless the world answers at random."""
-        maps = self.response_map.realisations()
-        if maps == (self.response_map,):
+        if not self.is_random:
             return (self,)
-        return tuple(PerformativeMDP(response, self.rho, self.gamma) for response in maps)
+        return tuple(PerformativeMDP(one, self.rho, self.gamma) for one in self.response_map.realisations())
 
     def unshifted(self) -> Dynamics:
         """Return the world of round 0, before any deployment."""

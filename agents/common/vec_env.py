@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import gymnasium as gym
@@ -25,6 +25,7 @@ def make_vec_env(
     env_kwargs: dict[str, Any] | None = None,
     max_episode_steps: int | None = None,
     info_keys: Sequence[str] = (),
+    vector_wrapper: Callable[[VectorEnv[Any, Any, Any]], VectorEnv[Any, Any, Any]] | None = None,
 ) -> VecEnv:
     """Return a monitored ``VecEnv`` of ``n_envs`` agents in *one* world, stepped by its native vector environment.
 
@@ -39,9 +40,11 @@ def make_vec_env(
         max_episode_steps: overrides the step limit of the registration.
         info_keys: keys of the world's info to hand on at every step (an environment that comes as Stable-Baselines3
             makes it hands on all of them).
+        vector_wrapper: wraps the native vector environment (:class:`perf_envs.wrappers.VectorStateObservation`).
 
     Raises:
-        ValueError: unknown id (the nearest registered world is named), or arguments the environment rejects.
+        ValueError: unknown id (the nearest registered world is named), arguments the environment rejects, or a
+            ``vector_wrapper`` for an environment without a native vector form.
     """
     check_count("n_envs", n_envs)
     worlds = WORLDS | CONTINUOUS_WORLDS
@@ -51,6 +54,8 @@ def make_vec_env(
     if max_episode_steps is not None:
         kwargs["max_episode_steps"] = max_episode_steps
     if gym.spec(env_id).vector_entry_point is None or env_id not in worlds:
+        if vector_wrapper is not None:
+            raise ValueError(f"vector_wrapper must be None for {env_id}, which has no native vector form here")
         return env_util.make_vec_env(env_id, n_envs=n_envs, seed=seed, env_kwargs=kwargs)
     try:
         vector_env = gym.make_vec(
@@ -63,7 +68,8 @@ def make_vec_env(
         )
     except TypeError as error:
         raise ValueError(f"env_kwargs must be arguments of {env_id}, got {kwargs}: {error}") from error
-    venv = EpisodeMonitor(SB3VecEnv(vector_env, info_keys))
+    adapted = SB3VecEnv(vector_env if vector_wrapper is None else vector_wrapper(vector_env), info_keys)
+    venv = EpisodeMonitor(adapted)
     venv.seed(seed)
     return venv
 

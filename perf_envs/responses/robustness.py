@@ -48,6 +48,7 @@ class PerceivedResponse(ResponseMap):
     def __init__(self, response: ResponseMap) -> None:
         self.wrapped = response
         self.n_states, self.n_actions = response.n_states, response.n_actions
+        self.is_random = response.is_random
 
     def __getattr__(self, name: str) -> Any:
         """Fall back to the wrapped map."""
@@ -73,12 +74,11 @@ class PerceivedResponse(ResponseMap):
 
     def realisations(self) -> tuple[ResponseMap, ...]:
         """Return this wrapper around each of the maps that the wrapped one may turn out to be."""
-        inner = self.wrapped.realisations()
-        return (self,) if inner == (self.wrapped,) else tuple(self._around(response) for response in inner)
+        return tuple(self._around(response) for response in self.wrapped.realisations())
 
     def _around(self, response: ResponseMap) -> ResponseMap:
         twin = copy.copy(self)
-        twin.wrapped = response
+        twin.wrapped, twin.is_random = response, response.is_random
         return twin
 
 
@@ -160,6 +160,7 @@ class NoisyResponse(PerceivedResponse):
         self.noise = check_number("noise", noise, at_least=0.0)
         self.n_samples = check_count("n_samples", n_samples)
         self.seed = check_count("seed", seed, at_least=0)
+        self.is_random = True
 
     def perceive(self, pi: Tensor) -> Tensor:
         """Return the policy as it is: what is perceived without noise."""

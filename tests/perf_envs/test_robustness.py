@@ -247,6 +247,15 @@ def test_the_same_seed_brings_the_same_noise_and_every_round_its_own(world_id):
         assert torch.equal(vector.dynamics.probs, answer)
 
 
+def test_a_noisy_world_makes_its_own_of_an_answer_that_is_handed_over():
+    env, other = (make_world("SoftmaxPeMDP-v0", response_wrapper="noisy") for _ in range(2))
+    pi = random_policy(env, 0)
+    env.deploy(pi, env.problem.response(pi))
+    other.deploy(pi)
+    assert env.dynamics.shift_from(other.dynamics) == (0.0, 0.0)
+    assert env.dynamics.shift_from(env.problem.response(pi)).transition > 0.01
+
+
 def test_noise_comes_before_what_is_wrapped_inside():
     """The last wrapper sees the policy first: noise, then rounding."""
     plain = random_pemdp(7, max_states=6)
