@@ -13,6 +13,9 @@ from perf_envs.rounds import Deployment, Rounds
 from perf_envs.sampling import cumulative
 from perf_envs.validation import check_choice
 
+#: What is said of a step without an episode.
+RESET_FIRST = "step() was called before reset(), or after the episode had ended: call reset() first"
+
 
 class WorldEnv(gym.Env[Any, Any]):
     """A Gymnasium environment around a world: rounds, seeds, rendering.
@@ -51,6 +54,8 @@ class WorldEnv(gym.Env[Any, Any]):
         self.state = 0
         self._start = cumulative(start)
         self._absorbing = absorbing
+        self._ends: list[bool] = absorbing.tolist()  # the same, for one state at a time
+        self._needs_reset = True
         self._last: dict[str, Any] = {}
         self._renderer: Any = None
 
@@ -67,8 +72,9 @@ class WorldEnv(gym.Env[Any, Any]):
         """Start an episode; with a seed, restart the world at round 0 as well. There are no options."""
         super().reset(seed=seed)
         if seed is not None:
-            self.world.restart()
+            self.world.restart(seed)
         self.state = int(self._start.searchsorted(self.np_random.random(), side="right"))
+        self._needs_reset = False
         self._last = {}
         if self.render_mode == "human":
             self.render()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from perf_envs.validation import as_policy
 __all__ = ["Deployment", "World", "policy_table"]
 
 Table = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 #: Weight of the previous estimate, in observations per state, when the deployed policy is re-estimated from counts.
 _PRIOR_OBSERVATIONS = 1.0
@@ -30,7 +32,7 @@ class World(Rounds[Dynamics]):
         problem: the performative Markov decision process.
         deployment: ``"observed"`` re-estimates the policy from the last ``round_length`` actions and answers by itself;
             ``"declared"`` moves only when :meth:`deploy` is called.
-        round_length: steps in an observed round.
+        round_length: steps in an observed round, of each agent where several share the world (:meth:`share`).
         adaptation_rate: share ``w`` in (0, 1] of the world that answers a deployment at once; the rest stays as it was.
 
     Attributes:
@@ -50,24 +52,28 @@ class World(Rounds[Dynamics]):
         self.problem = problem
         super().__init__(problem.unshifted().detach(), deployment, round_length, adaptation_rate)
 
-    def restart(self) -> None:
-        """Go back to round 0: the unshifted world, nothing observed."""
+    def restart(self, seed: int = 0) -> None:
+        """Go back to round 0: the unshifted world, nothing observed; ``seed`` is that of answers that are random."""
         shape = (self.problem.n_states, self.problem.n_actions)
         self.policy: Table = np.full(shape, 1.0 / shape[1])
-        self._counts: Table = np.zeros(shape)
-        super().restart()
+        # Python's own array, seen by numpy through `_counts`: adding to one item of it costs a fifth.
+        self._tally = array("d", bytes(8 * shape[0] * shape[1]))
+        super().restart(seed)
 
     def deploy(self, policy: object, answer: Dynamics | None = None) -> Shift:
         """Hand a policy table ``[S, A]`` to the world and start the next round; return how far the world moved.
 
         Args:
             policy: the table.
-            answer: the world's answer to it, if the caller has it from ``problem.response`` already.
+            answer: the world's answer to it, if the caller has it from ``problem.response`` already; a world that
+                answers at random draws one of its own.
         """
         table = as_policy(policy, self.problem.n_states, self.problem.n_actions, "policy").detach()
-        if answer is None:
+        if answer is None or self.problem.is_random:
+            # A failed deployment leaves no trace, so chance comes from the number of the round, not from a stream.
+            rng = np.random.default_rng([self._seed, self.round])
             with torch.no_grad():
-                answer = self.problem.response(table).detach()
+                answer = self.problem.draw(table, rng).detach()
         shift = self._begin_round(answer)
         self.policy = table.numpy().copy()
         self._counts[:] = 0.0
@@ -76,16 +82,19 @@ class World(Rounds[Dynamics]):
     def observe(self, state: int, action: int) -> None:
         """Take note of one step; in observed mode the last step of a round makes the world answer."""
         if self.deployment == "observed":
-            self._counts[state, action] += 1.0
+            self._tally[state * self.problem.n_actions + action] += 1.0
             self._end_round_if_due(1)
 
-    def observe_many(self, states: NDArray[np.int64], actions: NDArray[np.int64]) -> None:
-        """Take note of steps made side by side, as ``[n]`` arrays."""
+    def observe_many(self, states: Ints, actions: Ints, idle: Ints | None = None) -> None:
+        """Take note of steps made side by side, as ``[n]`` arrays, except by those whose indices are in ``idle``."""
         if self.deployment == "observed":
-            n_states, n_actions = self._counts.shape
-            seen = np.bincount(states * n_actions + actions, minlength=n_states * n_actions)
-            self._counts += seen.reshape(n_states, n_actions)
-            self._end_round_if_due(len(states))
+            rows = states * self.problem.n_actions + actions
+            counts = self._counts.reshape(-1)
+            counts += np.bincount(rows, minlength=len(counts))
+            n_idle = 0 if idle is None else len(idle)
+            if n_idle:
+                np.subtract.at(counts, rows[idle], 1.0)
+            self._end_round_if_due(len(rows) - n_idle)
 
     def estimate(self) -> Table:
         """Return the policy estimated from the actions seen in this round, smoothed towards the one believed so far."""
@@ -98,6 +107,11 @@ class World(Rounds[Dynamics]):
 
     def _make_sampler(self, dynamics: Dynamics) -> StepSampler:
         return StepSampler(dynamics)
+
+    @property
+    def _counts(self) -> Table:
+        """How often each action was seen in each state in this round, ``[S, A]``; a view, to write through."""
+        return np.frombuffer(self._tally).reshape(self.policy.shape)
 
 
 def policy_table(policy: Any, observations: Any, n_actions: int) -> Table:

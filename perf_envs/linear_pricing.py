@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from perf_envs.base_env import WorldEnv
+from perf_envs.base_env import RESET_FIRST, WorldEnv
 from perf_envs.dynamics import Shift
 from perf_envs.gaussian_policies import check_table, gaussian_policy
 from perf_envs.market_world import MarketWorld
@@ -42,7 +43,7 @@ class LinearPricing(WorldEnv):
     demand is paid back at the price of the day: nothing is cut off, so that the closed forms are exact.
 
     ## Episode End
-    Termination after ``horizon`` periods. A step after the end pays nothing.
+    Termination after ``horizon`` periods.
 
     ## Information
     ``round``, ``shift`` and ``reward_shift`` as in :class:`PerformativeEnv` (``shift`` is 0: only rewards move);
@@ -161,8 +162,15 @@ class LinearPricing(WorldEnv):
     # -- the Gymnasium side ---------------------------------------------------------------------------------------
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Post prices for one period in the market in force."""
+        """Post prices for one period in the market in force.
+
+        Raises:
+            ValueError: not an action.
+            gymnasium.error.ResetNeeded: no season was started, or it has ended.
+        """
         chosen = read_actions("action", action, (self.n_products,))[None]
+        if self._needs_reset:
+            raise ResetNeeded(RESET_FIRST)
         world, periods = self.world, np.array([self.state])
         info = world.step_info()
         following, rewards, demand = world.sampler.step_many(
@@ -174,7 +182,8 @@ class LinearPricing(WorldEnv):
         before, self.state, reward = self.state, int(following[0]), float(rewards[0])
         if self.render_mode is not None:
             self._after_step({"state": before, "action": chosen[0], "reward": reward, **info})
-        return self._observation(self.state), reward, bool(self._absorbing[self.state]), False, info
+        terminated = self._needs_reset = self._ends[self.state]
+        return self._observation(self.state), reward, terminated, False, info
 
     def _observation(self, state: Any) -> NDArray[np.float32]:
         share: NDArray[np.float64] = np.asarray(state, dtype=np.float64) / self.horizon

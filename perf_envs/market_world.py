@@ -25,7 +25,7 @@ class MarketWorld(Rounds[Market]):
         problem: the linear pricing season.
         deployment: ``"observed"`` re-estimates the mean price from the last ``round_length`` prices and answers by
             itself; ``"declared"`` moves only when :meth:`deploy` is called.
-        round_length: steps in an observed round.
+        round_length: steps in an observed round, of each agent where several share the world.
         adaptation_rate: share ``w`` in (0, 1] of demand that answers a deployment at once; the rest stays as it was.
 
     Attributes:
@@ -40,16 +40,16 @@ class MarketWorld(Rounds[Market]):
         adaptation_rate: float = 1.0,
     ) -> None:
         self.problem = problem
-        # Prices seen at the end of a season, where nothing is sold, do not count.
+        # Sub-environments at the end of a season are stepped along with the others, but post no prices.
         self._weights = np.append(problem.period_weights.numpy(), 0.0)
         super().__init__(problem.unshifted(), deployment, round_length, adaptation_rate)
 
-    def restart(self) -> None:
+    def restart(self, seed: int = 0) -> None:
         """Go back to round 0: demand as at price zero, nothing observed."""
         middle = (self.problem.price_low + self.problem.price_high) / 2
         self.mean_price: Floats = np.full(self.problem.n_products, middle)
         self._forget()
-        super().restart()
+        super().restart(seed)
 
     def deploy(self, mean: object, std: object) -> Shift:
         """Hand a policy to the market, as ``response`` takes it, and start the next round; return how far it moved."""
@@ -57,16 +57,20 @@ class MarketWorld(Rounds[Market]):
             mean_price = self.problem.mean_price(mean, std)
         return self._believe(mean_price.numpy())
 
-    def observe_many(self, periods: NDArray[np.int64], actions: Floats) -> None:
-        """Take note of normalised actions ``[n, d]`` in periods ``[n]``; the market answers at the end of a round.
+    def observe_many(self, periods: NDArray[np.int64], actions: Floats, idle: NDArray[np.int64] | None = None) -> None:
+        """Take note of normalised actions ``[n, d]`` in periods ``[n]``, except by those with indices in ``idle``.
 
-        Prices weigh ``gamma^period``, as in the mean deployed price that they estimate.
+        Prices weigh ``gamma^period``, as in the mean deployed price that they estimate. The market answers at the end
+        of a round.
         """
         if self.deployment == "observed":
             weights = self._weights[periods]
+            n_idle = 0 if idle is None else len(idle)
+            if n_idle:
+                weights[idle] = 0.0
             self._weighted_prices += weights @ self.sampler.prices(actions)
             self._weight += float(weights.sum())
-            self._end_round_if_due(len(periods))
+            self._end_round_if_due(len(periods) - n_idle)
 
     def estimate(self) -> Floats:
         """Return the mean price ``[d]`` seen in this round, smoothed towards the one believed so far."""
@@ -102,13 +106,13 @@ class MarketSampler:
 
     def prices(self, actions: Floats) -> Floats:
         """Return the prices posted by normalised actions, clipped."""
-        prices: Floats = self._market.prices(torch.from_numpy(actions)).numpy()
+        prices: Floats = self._market.prices(torch.as_tensor(actions, dtype=torch.float64)).numpy()
         return prices
 
     def step_many(self, periods: Any, actions: Floats, noise: Floats) -> tuple[Any, Any, Floats]:
         """Return next periods ``[n]``, rewards ``[n]`` and realised demand ``[n, d]``, given standard normal noise.
 
-        After the end of a season nothing is sold.
+        Nothing is sold after the end of a season, where a sub-environment may stand idle.
         """
         open_ = np.less(periods, self._horizon)
         demand = (self._demand + self._demand_std * noise) * open_[:, None]

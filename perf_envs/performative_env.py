@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from perf_envs.base_env import WorldEnv
+from perf_envs.base_env import RESET_FIRST, WorldEnv
 from perf_envs.deployment import Deployment, World, policy_table
 from perf_envs.dynamics import Dynamics, Shift
 from perf_envs.problem import PerformativeMDP
+from perf_envs.responses.robustness import Wrapping, wrap_response
 
 
 class PerformativeEnv(WorldEnv):
@@ -27,8 +29,10 @@ class PerformativeEnv(WorldEnv):
     Args:
         problem: the performative Markov decision process behind the world.
         deployment: ``"observed"`` or ``"declared"``, see :class:`perf_envs.deployment.World`.
-        round_length: steps in an observed round.
+        round_length: steps in an observed round, see :class:`perf_envs.deployment.World`.
         adaptation_rate: share of the world that answers a deployment at once.
+        response_wrapper: makes the answer piecewise linear, quantised or noisy: a name, a dictionary such as
+            ``{"name": "quantised", "levels": 5}``, or a list of these (:mod:`perf_envs.responses.robustness`).
         render_mode: one of ``metadata["render_modes"]`` or ``None``.
     """
 
@@ -42,9 +46,10 @@ class PerformativeEnv(WorldEnv):
         deployment: Deployment = "observed",
         round_length: int = 1000,
         adaptation_rate: float = 1.0,
+        response_wrapper: Wrapping | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self.problem = problem
+        self.problem = problem = wrap_response(problem, response_wrapper)
         world = World(problem, deployment, round_length, adaptation_rate)
         super().__init__(
             world,
@@ -107,15 +112,26 @@ class PerformativeEnv(WorldEnv):
     # -- the Gymnasium side ---------------------------------------------------------------------------------------
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Make one step in the dynamics in force."""
-        state, chosen = self.state, int(action)
-        if chosen != action or not 0 <= chosen < self.problem.n_actions:
-            raise ValueError(f"action must be in 0..{self.n_actions - 1}, got {action!r}")
+        """Make one step in the dynamics in force.
+
+        Raises:
+            ValueError: not an action.
+            gymnasium.error.ResetNeeded: no episode was started, or it has ended.
+        """
+        try:
+            chosen = int(action)
+        except (TypeError, ValueError, OverflowError):
+            chosen = -1
         world = self.world
-        info = world.step_info()
+        if not 0 <= chosen < world.problem.n_actions or chosen != action:
+            raise ValueError(f"action must be in 0..{self.n_actions - 1}, got {action!r}")
+        if self._needs_reset:
+            raise ResetNeeded(RESET_FIRST)
+        state, info = self.state, world.step_info()
         self.state, reward, outcome = world.sampler.step(state, chosen, self.np_random.random())
         world.observe(state, chosen)
         info |= self._describe(state, chosen, outcome)
         if self.render_mode is not None:
             self._after_step({"state": state, "action": chosen, "reward": reward, **info})
-        return self.state, reward, bool(self._absorbing[self.state]), False, info
+        terminated = self._needs_reset = self._ends[self.state]
+        return self.state, reward, terminated, False, info

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,11 +18,13 @@ class ResponseMap(PickledByValue):
     """How a world answers a deployed policy: a differentiable map ``pi -> Dynamics``.
 
     Subclasses implement :meth:`respond`, and :meth:`unshifted` where the world before the first deployment is not the
-    answer to the uniform policy.
+    answer to the uniform policy. Where deployments are answered at random (``is_random``) they implement :meth:`draw`
+    and :meth:`realisations` as well.
     """
 
     n_states: int
     n_actions: int
+    is_random: bool = False
 
     def __call__(self, pi: object) -> Dynamics:
         """Check the policy ``[S, A]`` and return the world's answer to it."""
@@ -34,6 +37,14 @@ class ResponseMap(PickledByValue):
     def unshifted(self) -> Dynamics:
         """Return the world before anything was deployed."""
         return self.respond(torch.full((self.n_states, self.n_actions), 1.0 / self.n_actions, dtype=torch.float64))
+
+    def draw(self, pi: Tensor, rng: np.random.Generator) -> Dynamics:
+        """Return the answer to one deployment of a valid policy table, which may be random."""
+        return self.respond(pi)
+
+    def realisations(self) -> tuple[ResponseMap, ...]:
+        """Return the maps without chance over which exact values of this one are averaged: itself, if it has none."""
+        return (self,)
 
 
 class _FunctionResponse(ResponseMap):
@@ -88,6 +99,22 @@ class PerformativeMDP(PickledByValue):
     def response(self, pi: object) -> Dynamics:
         """Return the world's answer to ``pi [S, A]``: dynamics that carry the gradient with respect to ``pi``."""
         return self._complete(self.response_map(pi))
+
+    def draw(self, pi: object, rng: np.random.Generator) -> Dynamics:
+        """Return the world's answer to one deployment: :meth:`response`, unless the world answers at random."""
+        return self._complete(self.response_map.draw(as_policy(pi, self.n_states, self.n_actions), rng))
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the world answers deployments at random."""
+        return self.response_map.is_random
+
+    @property
+    def realisations(self) -> tuple[PerformativeMDP, ...]:
+        """The problems over which exact values are averaged: this one, unless the world answers at random."""
+        if not self.is_random:
+            return (self,)
+        return tuple(PerformativeMDP(one, self.rho, self.gamma) for one in self.response_map.realisations())
 
     def unshifted(self) -> Dynamics:
         """Return the world of round 0, before any deployment."""

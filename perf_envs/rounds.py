@@ -31,7 +31,7 @@ class Rounds(ABC, Generic[AnswerT]):
         unshifted: the answer in force before any deployment.
         deployment: ``"observed"`` re-estimates the policy from the last ``round_length`` actions and answers by itself;
             ``"declared"`` moves only when a policy is handed over.
-        round_length: steps in an observed round.
+        round_length: steps in an observed round, of each agent where several share the world (:meth:`share`).
         adaptation_rate: share ``w`` in (0, 1] of the world that answers a deployment at once; the rest stays as it was.
 
     Attributes:
@@ -50,17 +50,23 @@ class Rounds(ABC, Generic[AnswerT]):
         self.set_deployment(deployment)
         self.round_length = check_count("round_length", round_length)
         self.adaptation_rate = check_number("adaptation_rate", adaptation_rate, above=0.0, at_most=1.0)
+        self._n_agents = 1
         self._unshifted = unshifted
         self.restart()
+
+    def share(self, n_agents: int) -> None:
+        """Let ``n_agents`` step side by side: a round then has ``round_length`` steps of each, observed together."""
+        self._n_agents = check_count("n_agents", n_agents)
 
     def set_deployment(self, mode: Deployment) -> None:
         """Choose whether the world watches the actions or waits to be told."""
         check_choice("deployment", mode, ("observed", "declared"))
         self.deployment: Deployment = mode
 
-    def restart(self) -> None:
-        """Go back to round 0: the unshifted world, nothing observed."""
+    def restart(self, seed: int = 0) -> None:
+        """Go back to round 0: the unshifted world, nothing observed; ``seed`` is that of answers that are random."""
         self.round = 0
+        self._seed = seed
         self._steps_observed = 0
         self._news: Shift | None = None
         self._set_dynamics(self._unshifted)
@@ -86,7 +92,7 @@ class Rounds(ABC, Generic[AnswerT]):
 
     def _end_round_if_due(self, n_steps: int) -> None:
         self._steps_observed += n_steps
-        if self._steps_observed >= self.round_length:
+        if self._steps_observed >= self.round_length * self._n_agents:
             self._answer_estimate()
 
     @abstractmethod

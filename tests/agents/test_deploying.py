@@ -44,7 +44,7 @@ def test_nothing_but_the_callback_moves_the_world():
 
 
 def test_without_the_callback_the_world_watches_by_itself():
-    venv = make_vec_env("PerformativePricing-v0", n_envs=4, seed=0, env_kwargs={"round_length": 100})
+    venv = make_vec_env("PerformativePricing-v0", n_envs=4, seed=0, env_kwargs={"round_length": 25})
     A2C("MlpPolicy", venv, n_steps=50, seed=0).learn(600)
     assert venv.get_attr("round")[0] == 6
 
