@@ -63,7 +63,8 @@ class PePG(Guarded):
         n_epochs: gradient passes over each round's data; later ones are importance weighted. 1 is the theory.
         batch_size: size of the mini-batches of a pass; ``None`` takes a whole round at once.
         discount_visits: weight the visit at time ``t`` of an episode by ``gamma^t``, as the theorem does.
-        strict: raise ``ValueError`` instead of warning when the environment has no response map.
+        strict: raise ``ValueError`` instead of warning when the environment has no response map, or one without
+            gradient.
         stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device, _init_setup_model: as in
             Stable-Baselines3.
 
@@ -167,8 +168,9 @@ class PePG(Guarded):
 
     def _find_answer(self, env: VecEnv) -> WorldAnswer | None:
         answer = find_answer(env, self.policy, self.gamma)
-        if answer is None:
-            message = "the environment has no response map: PePG trains as a myopic actor-critic there"
+        if answer is None or not answer.has_gradient:
+            missing = "the environment has no response map" if answer is None else "the world's answer has no gradient"
+            message = f"{missing}: PePG trains as a myopic actor-critic there"
             if self.strict:
                 raise ValueError(f"{message}, which strict=True forbids; got {env}")
             warnings.warn(message, stacklevel=4)

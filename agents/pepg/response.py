@@ -62,6 +62,11 @@ class WorldAnswer(ABC):
         """Return performative value and stability gap of the policy deployed last, exact, by name."""
 
     @property
+    def has_gradient(self) -> bool:
+        """Whether the answer tells how it would move with the policy."""
+        return True
+
+    @property
     @abstractmethod
     def reward_range(self) -> tuple[float, float]:
         """Lowest and highest expected reward of the unshifted world."""
@@ -89,6 +94,13 @@ class TabularAnswer(WorldAnswer):
         """Lowest and highest expected reward of the unshifted world."""
         rewards = self.problem.unshifted().rewards
         return float(rewards.min()), float(rewards.max())
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether the response map passes gradients on."""
+        shape = (self.problem.n_states, self.problem.n_actions)
+        answer = self.problem.response(torch.full(shape, 1.0 / shape[1], dtype=torch.float64, requires_grad=True))
+        return answer.probs.requires_grad or answer.rewards.requires_grad
 
     def deploy(self, policy: PePGPolicy, venv: VecEnv) -> Shift:
         """Deploy the policy's table, and keep the answer: the first gradient step after it asks for the same one."""
@@ -150,6 +162,9 @@ class TabularAnswer(WorldAnswer):
         if self._deployed is None:
             return {}
         pi, answer = self._deployed[0].detach(), self._deployed[1].detach()
+        if self.problem.is_random:  # the answer is one of many
+            value = float(exact.performative_value(self.problem, pi))
+            return {"value": value, "stability_gap": exact.stability_gap(self.problem, pi)}
         values = exact.state_values(answer, pi)
         _, best = exact.optimal_policy(answer, start=pi)
         rho = self.problem.rho

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMoni
 from agents import DeployCallback, PePG, make_vec_env
 from agents.common.deploying import deployable, performative_problem, query_observations
 from agents.pepg.states import read_states
+from perf_envs import exact
 from perf_envs.wrappers import StateObservation, VectorStateObservation
 
 SMALL = {"horizon": 4, "inventory": 3, "n_prices": 4}
@@ -234,8 +235,6 @@ def test_exact_figures_are_logged_for_those_who_read_the_log(env_id, tmp_path):
         expected = [float(problem.performative_value(mean, std)) for mean, std in deployed]
         gaps = [problem.stability_gap(mean, std) for mean, std in deployed]
     else:
-        from perf_envs import exact
-
         expected = [float(exact.performative_value(problem, table)) for table in deployed]
         gaps = [exact.stability_gap(problem, table) for table in deployed]
     np.testing.assert_allclose(logged["perf/value"], expected, rtol=1e-5)
@@ -259,3 +258,22 @@ def test_acting_from_the_table_is_acting_from_the_networks():
         torch.testing.assert_close(from_table[1].flatten(), from_networks[1].flatten())
         torch.testing.assert_close(from_table[2], from_networks[2])
         torch.testing.assert_close(values, from_networks[1])
+
+
+def test_a_world_whose_answer_has_no_gradient_is_trained_in_with_a_warning_or_refused():
+    with pytest.warns(UserWarning, match="no gradient"):
+        PePG("MlpPolicy", native(response_wrapper="quantised"), n_steps=8, performative_coef=1.0).learn(64)
+    with pytest.raises(ValueError, match="no gradient"):
+        PePG("MlpPolicy", native(response_wrapper="quantised"), strict=True)
+
+
+@pytest.mark.parametrize(
+    "wrapper", ["piecewise-linear", {"name": "quantised", "surrogate": "straight-through"}, "noisy"], ids=str
+)
+def test_it_trains_in_worlds_that_answer_less_smoothly(wrapper):
+    model = PePG("MlpPolicy", native(response_wrapper=wrapper), n_steps=8, performative_coef=1.0, strict=True, seed=0)
+    model.learn(96)
+    problem = performative_problem(model.get_env())
+    figures, told = model._answer.figures(), model.get_env().get_attr("world")[0].policy
+    assert figures["value"] == pytest.approx(float(exact.performative_value(problem, told)))
+    assert figures["stability_gap"] == pytest.approx(exact.stability_gap(problem, told), abs=1e-9)
