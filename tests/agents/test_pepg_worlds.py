@@ -277,3 +277,8 @@ def test_it_trains_in_worlds_that_answer_less_smoothly(wrapper):
     figures, told = model._answer.figures(), model.get_env().get_attr("world")[0].policy
     assert figures["value"] == pytest.approx(float(exact.performative_value(problem, told)))
     assert figures["stability_gap"] == pytest.approx(exact.stability_gap(problem, told), abs=1e-9)
+
+
+def test_environments_without_a_native_vector_form_take_no_vector_wrapper():
+    with pytest.raises(ValueError, match="vector_wrapper"):
+        make_vec_env("CartPole-v1", vector_wrapper=functools.partial(VectorStateObservation, observations=FEATURES))
