@@ -139,9 +139,8 @@ def sb3(repeats):
         rows = {
             "native step": vector_steps(native(env_id, N_SB3, autoreset_mode=AutoresetMode.SAME_STEP)),
             "SB3VecEnv": sb3_steps(adapted()),
-            "SB3VecEnv, infos not built": sb3_steps(make_vec_env(env_id, N_SB3, seed=0).venv),
-            "make_vec_env: the same, monitored": sb3_steps(make_vec_env(env_id, N_SB3, seed=0)),
-            "VecMonitor of Stable-Baselines3 on SB3VecEnv": sb3_steps(VecMonitor(adapted())),
+            "make_vec_env: SB3VecEnv, monitored": sb3_steps(make_vec_env(env_id, N_SB3, seed=0)),
+            "SB3VecEnv with VecMonitor of Stable-Baselines3": sb3_steps(VecMonitor(adapted())),
         }
         compare(f"Stable-Baselines3, {env_id}, {N_SB3} sub-environments", rows, 100, repeats)
 

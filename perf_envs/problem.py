@@ -47,6 +47,22 @@ class ResponseMap(PickledByValue):
         return (self,)
 
 
+class ConstantResponse(ResponseMap):
+    """A world that stands still: differentiable, with gradient zero.
+
+    Args:
+        dynamics: the answer to every policy.
+    """
+
+    def __init__(self, dynamics: Dynamics) -> None:
+        self.dynamics = dynamics.detach()
+        self.n_states, self.n_actions = dynamics.n_states, dynamics.n_actions
+
+    def respond(self, pi: Tensor) -> Dynamics:
+        """Return the same dynamics for every ``pi``."""
+        return replace(self.dynamics, rewards=self.dynamics.rewards + 0.0 * pi)
+
+
 class _FunctionResponse(ResponseMap):
     """A plain function as a response map."""
 
@@ -85,6 +101,13 @@ class PerformativeMDP(PickledByValue):
                 raise ValueError(f"n_actions must be given where the response is a plain callable, got {response!r}")
             response = _FunctionResponse(response, len(self.rho), check_count("n_actions", n_actions))
         self.response_map: ResponseMap = response
+
+    @classmethod
+    def fixed(cls, dynamics: Dynamics) -> PerformativeMDP:
+        """Return a world that stands still whatever is deployed, from dynamics that carry ``gamma`` and ``rho``."""
+        if dynamics.gamma is None or dynamics.rho is None:
+            raise ValueError("dynamics must carry gamma and rho: set Dynamics(gamma=..., rho=...)")
+        return cls(ConstantResponse(dynamics), dynamics.rho, dynamics.gamma)
 
     @property
     def n_states(self) -> int:

@@ -14,7 +14,7 @@ from stable_baselines3.common import env_util
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from perf_envs import CONTINUOUS_WORLDS, WORLDS
+from perf_envs import CONTINUOUS_WORLDS, WORLDS, PerformativeVectorEnv
 from perf_envs.validation import check_count, did_you_mean
 
 
@@ -63,7 +63,6 @@ def make_vec_env(
             num_envs=n_envs,
             vectorization_mode="vector_entry_point",
             autoreset_mode=AutoresetMode.SAME_STEP,
-            info_keys=info_keys,
             **kwargs,
         )
     except TypeError as error:
@@ -80,15 +79,16 @@ class SB3VecEnv(VecEnv):
     Infos carry what Stable-Baselines3 reads (``terminal_observation``, ``TimeLimit.truncated``) and the keys asked for
     in ``info_keys``. A dictionary per sub-environment and step would cost more than the step itself, so without
     ``info_keys`` the sub-environments whose episode goes on share one empty, read-only dictionary; a wrapper that
-    writes into every info can replace it in the list, which is new at every step.
+    writes into every info can replace it in the list, which is new at every step. For the same reason a performative
+    world is told to report only these keys from now on (``PerformativeVectorEnv.report_only``).
 
     Args:
         env: the vector environment; it must return new observations at every step (Gymnasium's ``copy=True``).
         info_keys: keys of the vector infos to hand on at every step.
 
     Raises:
-        ValueError: ``env`` does not reset in the same step, or reuses the memory of its observations; from ``step``: a
-            reward is not finite.
+        ValueError: ``env`` does not reset in the same step, reuses the memory of its observations, or has no such info;
+            from ``step``: a reward is not finite.
         RuntimeError: from ``step`` and ``reset``, when the process of a sub-environment has died. What a
             sub-environment itself raises comes through, with a note on where it happened.
     """
@@ -101,6 +101,8 @@ class SB3VecEnv(VecEnv):
             raise ValueError("env must return new observations at every step: make it with copy=True, got copy=False")
         if isinstance(info_keys, str):
             raise ValueError(f"info_keys must be a sequence of keys, got the string {info_keys!r}")
+        if isinstance(env, PerformativeVectorEnv):
+            env.report_only(info_keys)
         self.env = env
         self.info_keys = tuple(info_keys)
         self._actions: NDArray[Any] | None = None
@@ -139,12 +141,11 @@ class SB3VecEnv(VecEnv):
         infos = self._infos(vector_infos)
         finished = dones.nonzero()[0]
         if len(finished):
-            last = _items(vector_infos["final_obs"], finished)
-            indices, cut = finished.tolist(), (~terminated[finished]).tolist()
             if self.info_keys:
                 self._add(infos, vector_infos.get("final_info", {}))
-            for index, observation, limited in zip(indices, last, cut, strict=True):
-                end = {"terminal_observation": observation, "TimeLimit.truncated": limited}
+            last, over = _items(vector_infos["final_obs"], finished), terminated[finished].tolist()
+            for index, observation, ended in zip(finished.tolist(), last, over, strict=True):
+                end = {"terminal_observation": observation, "TimeLimit.truncated": not ended}
                 infos[index] = {**infos[index], **end} if self.info_keys else end
         return observations, rewards, dones, infos
 

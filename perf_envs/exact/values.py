@@ -56,6 +56,10 @@ class Evaluation:
             return self.state_values
         return self.solver.values((self.pi * self.dynamics.rewards).sum(-1))
 
+    def discounted_entropy(self, rho: Tensor) -> float:
+        """Return ``E sum_t gamma^t H(pi(.|s_t))`` from the start distribution, in nats: what ``lambda`` multiplies."""
+        return float(rho @ self.solver.values(entropy(self.pi) * ~self.dynamics.absorbing))
+
     def advantages(self) -> Tensor:
         """Return ``A [S, A]``, the soft advantage when ``entropy_coef`` is not zero."""
         raw = self.action_values() - self.state_values[:, None]

@@ -1,5 +1,6 @@
 """Response maps: how each world answers a deployed policy. One file per map, and wrappers that roughen any of them."""
 
+from perf_envs.problem import ConstantResponse
 from perf_envs.responses.customers import CustomerResponse
 from perf_envs.responses.followers import FollowerResponse
 from perf_envs.responses.linear_demand import LinearPricingProblem, Market
@@ -13,6 +14,7 @@ from perf_envs.responses.robustness import (
 from perf_envs.responses.softmax import SoftmaxResponse
 
 __all__ = [
+    "ConstantResponse",
     "CustomerResponse",
     "FollowerResponse",
     "LinearPricingProblem",

@@ -130,7 +130,7 @@ class FollowerResponse(ResponseMap):
 
     def _move_values(self, values: Floats) -> Floats:
         """Return ``R_i(s, m) + gamma V_i(n(s, m))`` as ``[4, S, F]`` from ``V [S, F]``."""
-        result = values[self.next_state.T]
+        result: Floats = values.take(self.next_state.T, axis=0)
         result *= self.gamma
         result += self._rewards
         return result
@@ -164,7 +164,7 @@ class FollowerResponse(ResponseMap):
         move_values = self._move_values(values)
         for sweep in range(1, _MAX_SWEEPS + 1):
             best = np.maximum(move_values.max(0) - self.intervention_cost, (weights * move_values).sum(0))
-            best *= self._live[:, None]
+            best[self.goals] = 0.0
             move_values = self._move_values(best)
             if sweep % _SWEEPS_PER_CHECK == 0 and np.abs(best - values).max() <= swept * np.abs(best).max():
                 break
