@@ -29,7 +29,7 @@ def test_continuous_policies_log_their_deviation(case, tmp_path):
         pytest.skip("it does not take these actions")
     model = case.make("MlpPolicy", ACTION_ENVS["Box"](), tensorboard_log=str(tmp_path))
     model.learn(64, log_interval=1, tb_log_name="run")
-    assert scalars(tmp_path / "run_1")["train/std"][0].value == pytest.approx(1.0, abs=0.1)
+    assert scalars(tmp_path / "run_1")["train/std"][0].value == pytest.approx(1.0, abs=0.5)
 
 
 @every_algorithm
