@@ -26,7 +26,7 @@ from agents.pepg.response import TabularAnswer, WorldAnswer
 from agents.pepg.rollouts import batches, flatten, visit_times
 from agents.pepg.states import StateRecorder, read_states
 from agents.pepg.worlds import ask, check_shown, find_answer
-from perf_envs.validation import check_count, check_number
+from perf_envs.validation import check_choice, check_count, check_number
 
 SelfPePG = TypeVar("SelfPePG", bound="PePG")
 
@@ -60,6 +60,9 @@ class PePG(Guarded):
         rollout_buffer_class, rollout_buffer_kwargs: as in Stable-Baselines3.
         normalize_advantage: divide advantages and the world's answer by the standard deviation of the advantages of a
             batch; ``ent_coef`` is then in these units rather than in those of the rewards.
+        policy_gradient: ``"expected"`` sums the policy term over all actions, by a step of lookahead in the dynamics
+            that the response map gives (elsewhere it is sampled); ``"sampled"`` uses the actions taken and advantages
+            by GAE.
         n_epochs: gradient passes over each round's data; later ones are importance weighted. 1 is the theory.
         batch_size: size of the mini-batches of a pass; ``None`` takes a whole round at once.
         discount_visits: weight the visit at time ``t`` of an episode by ``gamma^t``, as the theorem does.
@@ -99,6 +102,7 @@ class PePG(Guarded):
         rollout_buffer_class: type[RolloutBuffer] | None = None,
         rollout_buffer_kwargs: dict[str, Any] | None = None,
         normalize_advantage: bool = False,
+        policy_gradient: str = "expected",
         n_epochs: int = 1,
         batch_size: int | None = None,
         discount_visits: bool = False,
@@ -113,6 +117,7 @@ class PePG(Guarded):
     ) -> None:
         self.n_epochs = check_count("n_epochs", n_epochs)
         self.batch_size = None if batch_size is None else check_count("batch_size", batch_size, at_least=2)
+        self.policy_gradient = check_choice("policy_gradient", policy_gradient, ("expected", "sampled"))
         self.discount_visits = discount_visits
         self.strict = strict
         self.performative_coef = as_schedule("performative_coef", performative_coef)
@@ -222,7 +227,13 @@ class PePG(Guarded):
         losses: list[PePGLoss] = []
         for batch in self._batches():
             loss = self.policy.pepg_loss(
-                batch, self._answer, alpha, entropy_weight, self.vf_coef, self.normalize_advantage
+                batch,
+                self._answer,
+                alpha,
+                entropy_weight,
+                self.vf_coef,
+                self.normalize_advantage,
+                self.policy_gradient == "expected",
             )
             self.policy.optimizer.zero_grad()
             loss.total.backward()

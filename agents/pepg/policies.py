@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.pepg.batches import Evaluated, PePGBatch, PolicyTable
-from agents.pepg.response import WorldAnswer
+from agents.pepg.response import Answered, WorldAnswer
 
 #: Arguments of actor-critic policies that mean nothing for a table.
 _NOT_OF_A_TABLE = ("net_arch", "activation_fn", "ortho_init", "use_sde")
@@ -42,7 +42,8 @@ class PePGPolicy(ActorCriticPolicy):
 
     with ``rho`` the probability ratio to the policy the data were collected with (1 at the first gradient step), ``R``
     the world's answer (:class:`agents.pepg.response.WorldAnswer`), ``alpha`` the ``performative_coef`` and ``w`` the
-    weight of a visit. With ``alpha = 0`` it is the loss of an advantage actor-critic.
+    weight of a visit. With ``alpha = 0`` it is the loss of an advantage actor-critic. Where the dynamics in force are
+    known, the first term can be ``-E(theta)`` instead, summed over actions rather than sampled.
     """
 
     _acting: PolicyTable | None = None
@@ -93,6 +94,7 @@ class PePGPolicy(ActorCriticPolicy):
         ent_coef: float = 0.0,
         vf_coef: float = 0.5,
         normalize_advantage: bool = False,
+        expected: bool = True,
     ) -> PePGLoss:
         """Return the loss on a batch.
 
@@ -104,24 +106,28 @@ class PePGPolicy(ActorCriticPolicy):
             vf_coef: weight of the critic's squared error.
             normalize_advantage: centre the advantages of the batch, and divide them *and* ``R`` by their standard
                 deviation: divided alone, they would weigh more or less against the answer than the theorem says.
+            expected: sum the policy term over the actions, where the world's dynamics are known.
         """
         scale, advantages = 1.0, batch.advantages
         if normalize_advantage and len(advantages) > 1:
             scale = float(advantages.std()) + 1e-8
             advantages = (advantages - advantages.mean()) / scale
-        response = None
         if answer is None:
-            evaluated = self.evaluate_batch(batch)
+            answered = Answered(self.evaluate_batch(batch), None, None)
         else:
-            evaluated, response = answer.evaluate(self, batch, with_response=performative_coef != 0.0)
-        values, log_prob, entropy = evaluated
-        ratio = torch.exp(log_prob - batch.old_log_prob)
-        policy = -(batch.weights * ratio * advantages).mean()
+            answered = answer.evaluate(self, batch, performative_coef != 0.0, expected)
+        values, log_prob, entropy = answered.evaluated
+        if answered.expected is None:
+            policy = -(batch.weights * torch.exp(log_prob - batch.old_log_prob) * advantages).mean()
+        else:
+            policy = -answered.expected.to(values.device, values.dtype) / scale
         bonus = -(batch.weights * (-log_prob if entropy is None else entropy)).mean()
         value = F.mse_loss(batch.returns, values)
-        answered = torch.zeros_like(policy) if response is None else -response.to(policy.device, policy.dtype) / scale
-        total = policy + performative_coef * answered + ent_coef * bonus + vf_coef * value
-        return PePGLoss(total, policy, answered, bonus, value)
+        response = torch.zeros_like(policy)
+        if answered.response is not None:
+            response = -answered.response.to(policy.device, policy.dtype) / scale
+        total = policy + performative_coef * response + ent_coef * bonus + vf_coef * value
+        return PePGLoss(total, policy, response, bonus, value)
 
 
 class PePGCnnPolicy(PePGPolicy, ActorCriticCnnPolicy):

@@ -10,13 +10,18 @@ variance. In a world of continuous actions without dynamics the sampled actions 
 
     R(theta) = E_{s, a} [ r_{pi_theta}(s, a) ].
 
+A response map also tells the dynamics in force, and they give the policy term without sampled actions (an *expected
+policy gradient*, Ciosek and Whiteson 2020): with ``P`` and ``r`` those of the round,
+
+    E(theta) = E_s sum_a pi_theta(a|s) [ r(s, a) + gamma sum_s' P(s'|s, a) V(s') - V(s) ].
+
 Answers are computed in float64 on the CPU, wherever the networks are.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from stable_baselines3.common.type_aliases import PyTorchObs
@@ -30,6 +35,16 @@ from perf_envs.validation import as_policy
 
 if TYPE_CHECKING:
     from agents.pepg.policies import PePGPolicy
+
+
+class Answered(NamedTuple):
+    """A batch under the current policy, and the terms of the loss that the response map gives, float64 scalars."""
+
+    evaluated: Evaluated
+    response: Tensor | None
+    """``R(theta)``, if asked for."""
+    expected: Tensor | None
+    """``E(theta)``, if asked for and known."""
 
 
 class WorldAnswer(ABC):
@@ -54,8 +69,8 @@ class WorldAnswer(ABC):
         """Deploy the current policy in all worlds of ``venv``; return how far the first one moved."""
 
     @abstractmethod
-    def evaluate(self, policy: PePGPolicy, batch: PePGBatch, with_response: bool) -> tuple[Evaluated, Tensor | None]:
-        """Return the batch under the current policy and, if asked for, ``R(theta)`` as a float64 scalar."""
+    def evaluate(self, policy: PePGPolicy, batch: PePGBatch, with_response: bool, with_expected: bool) -> Answered:
+        """Return the batch under the current policy and the terms asked for."""
 
     @abstractmethod
     def figures(self) -> dict[str, float]:
@@ -80,14 +95,24 @@ class TabularAnswer(WorldAnswer):
         observations: the observation of every state.
         gamma: the discount the agent learns with.
         indexed: whether the observation of a state is its index.
+        gradual: whether the world moves only part of the way at a deployment.
     """
 
     problem: PerformativeMDP
 
-    def __init__(self, problem: PerformativeMDP, observations: PyTorchObs, gamma: float, indexed: bool = True) -> None:
+    def __init__(
+        self,
+        problem: PerformativeMDP,
+        observations: PyTorchObs,
+        gamma: float,
+        indexed: bool = True,
+        gradual: bool = False,
+    ) -> None:
         super().__init__(problem, observations, gamma)
         self.indexed = indexed
+        self.gradual = gradual
         self._deployed: tuple[Tensor, Dynamics] | None = None
+        self._in_force: Dynamics | None = None
 
     @property
     def reward_range(self) -> tuple[float, float]:
@@ -110,25 +135,34 @@ class TabularAnswer(WorldAnswer):
         answer = self.problem.response(pi)
         shift = declare(venv, pi.detach().numpy(), answer.detach())
         self._deployed = (pi, answer)
+        if not self.problem.is_random:  # what a random world has drawn is not for the agent to know
+            self._in_force = venv.get_attr("dynamics", indices=[0])[0] if self.gradual else answer.detach()
         self.table = table if self.indexed else None
         return shift
 
-    def evaluate(self, policy: PePGPolicy, batch: PePGBatch, with_response: bool) -> tuple[Evaluated, Tensor | None]:
+    def evaluate(self, policy: PePGPolicy, batch: PePGBatch, with_response: bool, with_expected: bool) -> Answered:
         """Evaluate the policy once, at every state, where that serves batch and answer alike."""
         if batch.states is None:
             raise ValueError("the answer of a tabular world needs the states of the batch")
-        look_up = self.indexed and (with_response or self.problem.n_states <= len(batch.states))
+        with_expected = with_expected and self._in_force is not None
+        everywhere = with_response or with_expected
+        look_up = self.indexed and (everywhere or self.problem.n_states <= len(batch.states))
         table = None
-        if look_up or with_response:
+        if look_up or everywhere:
             table = policy.tabulate(self.observations, with_critic_gradient=look_up)
         if table is not None and look_up:
             evaluated = table.at(batch.states, batch.actions)
         else:
             evaluated = policy.evaluate_batch(batch)
-        if table is None or not with_response:
-            return evaluated, None
+        if table is None or not everywhere:
+            return Answered(evaluated, None, None)
+        pi, values = table.probs.cpu(), table.values.detach().cpu()
         visits = self._visits(batch.states, batch.weights)
-        return evaluated, self.objective(table.probs.cpu(), table.values.detach().cpu(), visits)
+        return Answered(
+            evaluated,
+            self.objective(pi, values, visits) if with_response else None,
+            self.expected(pi, values, visits) if with_expected else None,
+        )
 
     def objective(self, pi: Tensor, values: Tensor, state_weights: Tensor) -> Tensor:
         """Return ``R(theta)``, a scalar whose gradient runs through the response map only.
@@ -140,18 +174,29 @@ class TabularAnswer(WorldAnswer):
         """
         pi = as_policy(pi, self.problem.n_states, self.problem.n_actions)
         if self._deployed is None or not torch.equal(self._deployed[0], pi):
-            return self._expected(self.problem.response(pi), pi, values, state_weights)
+            return self._held(self.problem.response(pi), pi, values, state_weights)
         deployed, answer = self._deployed
-        known = self._expected(answer, pi, values, state_weights)
+        known = self._held(answer, pi, values, state_weights)
         if not known.requires_grad:
             return known
         (slope,) = torch.autograd.grad(known, deployed, retain_graph=True)
         return known.detach() + (slope * (pi - pi.detach())).sum()
 
-    def _expected(self, answer: Dynamics, pi: Tensor, values: Tensor, state_weights: Tensor) -> Tensor:
-        future = torch.where(answer.absorbing, 0.0, values.to(torch.float64))
-        payoff = answer.rewards + self.gamma * answer.expected_next(future)
-        return (state_weights.to(torch.float64)[:, None] * pi.detach() * payoff).sum()
+    def expected(self, pi: Tensor, values: Tensor, state_weights: Tensor) -> Tensor:
+        """Return ``E(theta)``, a scalar whose gradient runs through the policy alone; arguments as above."""
+        if self._in_force is None:
+            raise ValueError("the expected policy gradient needs the dynamics in force: deploy first")
+        advantages = self._payoff(self._in_force, values) - values.to(torch.float64)[:, None]
+        return (state_weights.to(torch.float64)[:, None] * pi.to(torch.float64) * advantages).sum()
+
+    def _held(self, answer: Dynamics, pi: Tensor, values: Tensor, state_weights: Tensor) -> Tensor:
+        """Return what ``R`` is with the policy held fixed outside of the answer."""
+        return (state_weights.to(torch.float64)[:, None] * pi.detach() * self._payoff(answer, values)).sum()
+
+    def _payoff(self, dynamics: Dynamics, values: Tensor) -> Tensor:
+        """Return reward and discounted future of every state and action, ``[S, A]``."""
+        future = torch.where(dynamics.absorbing, 0.0, values.to(torch.float64))
+        return dynamics.rewards + self.gamma * dynamics.expected_next(future)
 
     def _visits(self, states: Tensor, weights: Tensor) -> Tensor:
         counts = torch.bincount(states.cpu(), weights.to("cpu", torch.float64), minlength=self.problem.n_states)
@@ -194,15 +239,15 @@ class ContinuousAnswer(WorldAnswer):
         self._deployed = mean.to("cpu", torch.float64), std.to("cpu", torch.float64)
         return declare(venv, tuple(part.numpy() for part in self._deployed))
 
-    def evaluate(self, policy: PePGPolicy, batch: PePGBatch, with_response: bool) -> tuple[Evaluated, Tensor | None]:
+    def evaluate(self, policy: PePGPolicy, batch: PePGBatch, with_response: bool, with_expected: bool) -> Answered:
         """Evaluate the batch, and the expected rewards of its actions in the world that answers the policy."""
         evaluated = policy.evaluate_batch(batch)
         if not with_response:
-            return evaluated, None
+            return Answered(evaluated, None, None)
         mean, std = policy.gaussian(self.observations)
         answer = self.problem.response(mean.to("cpu", torch.float64), std.to("cpu", torch.float64))
         rewards = self.problem.expected_rewards(answer, batch.actions.to("cpu", torch.float64))
-        return evaluated, (batch.weights.to("cpu", torch.float64) * rewards).mean()
+        return Answered(evaluated, (batch.weights.to("cpu", torch.float64) * rewards).mean(), None)
 
     def figures(self) -> dict[str, float]:
         """Return performative value and stability gap of the policy deployed last."""

@@ -146,7 +146,9 @@ def test_without_the_answer_the_gradient_is_that_of_a2c_on_the_same_batch(policy
 
     arguments = {"n_steps": 12, "gamma": 0.97, "gae_lambda": 0.9, "vf_coef": 0.3, "max_grad_norm": 0.7, "seed": 3}
     venv = make_vec_env("PerformativePricing-v0", n_envs=4, seed=3)
-    pepg = PePG(policy, venv, performative_coef=0.0, ent_coef=0.02, device="cpu", **arguments)
+    pepg = PePG(
+        policy, venv, performative_coef=0.0, policy_gradient="sampled", ent_coef=0.02, device="cpu", **arguments
+    )
     a2c = A2C(type(pepg.policy), venv, ent_coef=0.02 * pepg.reward_scale, device="cpu", **arguments)
     a2c.policy.load_state_dict(pepg.policy.state_dict())
     monkeypatch.setattr(PePG, "train", lambda self: None)
@@ -161,11 +163,59 @@ def test_without_the_answer_the_gradient_is_that_of_a2c_on_the_same_batch(policy
         torch.testing.assert_close(gradient, theirs[name], rtol=1e-4, atol=1e-7)
 
 
-def test_the_gradient_from_samples_averages_to_the_theorem():
-    """Rounds of real data, gamma^t weights, Monte Carlo advantages, exact critic: unbiased up to truncation."""
+@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("performative_coef", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("gradual", [False, True])
+def test_looking_ahead_in_the_dynamics_in_force_gives_the_gradient_of_the_theorem(env_id, performative_coef, gradual):
+    """The advantages of the batch are wrong on purpose: an exact critic and the dynamics are all it takes."""
+    venv = make_vec_env(env_id, n_envs=4, seed=0, env_kwargs=SMALL[env_id] | {"adaptation_rate": 0.3 if gradual else 1})
+    model = PePG("SoftmaxPolicy", venv, seed=0, device="cpu")
+    problem = venv.get_attr("problem")[0]
+    logits = torch.randn(model.policy.action_net.weight.shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        model.policy.action_net.weight.copy_(logits)
+    logits = logits.T.double()
+    pi = torch.softmax(logits, -1)
+    model._answer.deploy(model.policy, venv)
+    in_force = venv.get_attr("dynamics")[0]
+    evaluation = exact.evaluate(in_force, pi)
+    batch = everywhere(model, problem, pi, evaluation)._replace(advantages=torch.full((pi.numel(),), 7.0))
+    loss = model.policy.pepg_loss(batch, model._answer, performative_coef, vf_coef=0.0)
+    (gradient,) = torch.autograd.grad(loss.total, model.policy.action_net.weight)
+    moving = pi.clone().requires_grad_()
+    occupancy, values = evaluation.occupancy(problem.rho), evaluation.state_values
+    answer = problem.response(moving)
+    payoff = answer.rewards + problem.gamma * answer.dense()[0] @ values
+    (answered,) = torch.autograd.grad((occupancy[:, None] * pi * payoff).sum(), moving)
+    table = occupancy[:, None] * evaluation.advantages() + performative_coef * answered
+    theorem = pi * (table - (pi * table).sum(-1, keepdim=True))
+    torch.testing.assert_close(-gradient.T.double(), theorem, rtol=2e-4, atol=2e-6 * float(theorem.abs().max()) + 1e-9)
+
+
+def test_what_a_random_world_has_drawn_is_not_looked_up():
+    settings = SMALL["PerformativePricing-v0"] | {"response_wrapper": "noisy"}
+    venv = make_vec_env("PerformativePricing-v0", n_envs=4, seed=0, env_kwargs=settings)
+    policies = []
+    for policy_gradient in ("expected", "sampled"):
+        model = PePG("SoftmaxPolicy", venv, policy_gradient=policy_gradient, seed=0, device="cpu")
+        policies.append(model.learn(100).policy.action_net.weight.detach().clone())
+    assert torch.equal(*policies)
+
+
+def gradients_of_rounds(policy_gradient):
+    """Return the gradients of twenty rounds of pricing with an exact critic, ``[20, S, A]``, and what they estimate."""
     env_id = "PerformativePricing-v0"
     venv = make_vec_env(env_id, n_envs=512, seed=0, env_kwargs=SMALL[env_id])
-    model = PePG("SoftmaxPolicy", venv, n_steps=24, gae_lambda=1.0, discount_visits=True, seed=0, device="cpu")
+    model = PePG(
+        "SoftmaxPolicy",
+        venv,
+        n_steps=24,
+        gae_lambda=1.0,
+        discount_visits=True,
+        policy_gradient=policy_gradient,
+        seed=0,
+        device="cpu",
+    )
     problem = venv.get_attr("problem")[0]
     logits = 0.5 * torch.randn(model.policy.action_net.weight.shape, generator=torch.Generator().manual_seed(2))
     values = exact.state_values(problem, torch.softmax(logits.T.double(), -1))
@@ -177,18 +227,28 @@ def test_the_gradient_from_samples_averages_to_the_theorem():
     for _ in range(20):
         model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
         (batch,) = model._batches()
-        loss = model.policy.pepg_loss(batch, model._answer, vf_coef=0.0)
+        loss = model.policy.pepg_loss(batch, model._answer, vf_coef=0.0, expected=policy_gradient == "expected")
         (gradient,) = torch.autograd.grad(loss.total, model.policy.action_net.weight)
         samples.append(-gradient.T.double())
-    samples = torch.stack(samples)
     theorem = exact.performative_gradient(problem, logits.T.double())
     # Live visits are the occupancy without the absorbing end, renormalised.
     end = exact.occupancy(problem, torch.softmax(logits.T.double(), -1))[-1]
-    expected = theorem * (1.0 - problem.gamma) / (1.0 - end)
+    return torch.stack(samples), theorem * (1.0 - problem.gamma) / (1.0 - end)
+
+
+@pytest.mark.parametrize("policy_gradient", ["sampled", "expected"])
+def test_the_gradient_from_samples_averages_to_the_theorem(policy_gradient):
+    """Rounds of real data, gamma^t weights, Monte Carlo advantages, exact critic: unbiased up to truncation."""
+    samples, expected = gradients_of_rounds(policy_gradient)
     error, spread = samples.mean(0) - expected, samples.std(0) / np.sqrt(len(samples))
     live = spread > 0.0
     assert float((error[live] / spread[live]).abs().max()) < 5.0
     assert float(error.norm() / expected.norm()) < 0.1
+
+
+def test_summing_over_actions_takes_most_of_the_noise_away():
+    noise = [float(gradients_of_rounds(policy_gradient)[0].var(0).sum()) for policy_gradient in ("sampled", "expected")]
+    assert noise[1] < 0.5 * noise[0]
 
 
 def test_no_value_is_learnt_after_the_end():
