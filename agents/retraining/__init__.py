@@ -1,0 +1,30 @@
+"""Stability-seeking baselines: retraining in the world that the last policy has brought about."""
+
+from agents.retraining.program import OccupancyProgram, OccupancySolution, occupancy_program
+from agents.retraining.repeated import (
+    delayed_repeated_retraining,
+    mixed_delayed_repeated_retraining,
+    repeated_gradient_ascent,
+    repeated_retraining,
+    round_weights,
+)
+from agents.retraining.result import RetrainingResult
+from agents.retraining.samples import SampledWorld, Samples, empirical_model
+from agents.retraining.stability import StabilityBound, stability_bound
+
+__all__ = [
+    "OccupancyProgram",
+    "OccupancySolution",
+    "RetrainingResult",
+    "SampledWorld",
+    "Samples",
+    "StabilityBound",
+    "delayed_repeated_retraining",
+    "empirical_model",
+    "mixed_delayed_repeated_retraining",
+    "occupancy_program",
+    "repeated_gradient_ascent",
+    "repeated_retraining",
+    "round_weights",
+    "stability_bound",
+]
