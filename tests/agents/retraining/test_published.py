@@ -59,7 +59,7 @@ def test_both_changes_of_occupancy_are_reported(exact_run, published_run):
         # The published occupancies carry a solver's error of 1e-5.
         np.testing.assert_allclose(run.planned_change, PUBLISHED["ddiff"], atol=1e-5)
         np.testing.assert_allclose(run.induced_change, changes(PUBLISHED["occ"]), atol=1e-5)
-    tight = [PUBLISHED["d"][0, LIVE], *PUBLISHED["dtight"][:, LIVE]]
+    tight = [PUBLISHED["occ"][0, LIVE], *PUBLISHED["dtight"][:, LIVE]]
     np.testing.assert_allclose(published_run.planned_change, changes(tight), atol=1e-6)
     assert abs(float(exact_run.planned_change[1] - exact_run.induced_change[1])) > 0.03, "they are not the same thing"
 
