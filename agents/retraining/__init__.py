@@ -1,5 +1,6 @@
 """Stability-seeking baselines: retraining in the world that the last policy has brought about."""
 
+from agents.retraining.frank_wolfe import FrankWolfeResult, zeroth_order_frank_wolfe
 from agents.retraining.program import OccupancyProgram, OccupancySolution, occupancy_program
 from agents.retraining.repeated import (
     delayed_repeated_retraining,
@@ -13,6 +14,7 @@ from agents.retraining.samples import SampledWorld, Samples, empirical_model
 from agents.retraining.stability import StabilityBound, stability_bound
 
 __all__ = [
+    "FrankWolfeResult",
     "OccupancyProgram",
     "OccupancySolution",
     "RetrainingResult",
@@ -27,4 +29,5 @@ __all__ = [
     "repeated_retraining",
     "round_weights",
     "stability_bound",
+    "zeroth_order_frank_wolfe",
 ]
