@@ -5,11 +5,11 @@
     pi_t+1  = pi_t + beta_t (q_t - pi_t)
 
 (arXiv 2510.04430, their 0-FW). The directions ``u_i`` are uniform on the unit sphere of the tables whose rows sum to 0,
-and ``Pi_Delta = {pi : pi(a|s) >= Delta}`` keeps away from the border, so that with ``delta < Delta`` every policy that is
-tried is one. ``J`` is the value regularised with the entropy of the policy. Every query is a deployment.
+and ``Pi_Delta = {pi : pi(a|s) >= Delta}`` keeps away from the border, so that with ``delta < Delta`` every policy that
+is tried is one. ``J`` is the value regularised with the entropy of the policy. Every query is a deployment.
 
-The paper's guarantee is for the iterate with the smallest Frank-Wolfe gap. Estimated gaps say little about that with few
-directions, so the iterate whose queries returned the most on average is chosen instead; the gaps are reported.
+The paper's guarantee is for the iterate with the smallest Frank-Wolfe gap. Estimated gaps say little about that with
+few directions, so the iterate whose queries returned the most on average is chosen instead; the gaps are reported.
 """
 
 from __future__ import annotations

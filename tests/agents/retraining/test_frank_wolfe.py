@@ -47,7 +47,7 @@ def test_the_linear_oracle_is_that_of_brute_force():
     rng = np.random.default_rng(0)
     gradient, border = rng.standard_normal((2, 3)), 0.1
     vertices = [np.where(np.eye(3)[a] > 0, 0.8, 0.1) for a in range(3)]
-    best = max(((gradient * np.stack([v, w])).sum() for v in vertices for w in vertices))
+    best = max((gradient * np.stack([v, w])).sum() for v in vertices for w in vertices)
     vertex = best_vertex(gradient, border)
     np.testing.assert_allclose(vertex.sum(-1), 1.0)
     assert (gradient * vertex).sum() == pytest.approx(best)
