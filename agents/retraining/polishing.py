@@ -70,12 +70,17 @@ def polish_quadratic(
     advantages = rewards - flow.T @ h
     active = active | best(advantages)
     used = flow[:, np.flatnonzero(active)]
-    h = h + _factorise(used @ used.T).solve(used @ advantages[active] - weight * supply)
-    h, d = _newton(flow, supply, rewards, respond, h)
-    # The flow constraints once more, for d alone: dividing by a small weight has magnified the rounding of h.
-    active = d > 0.0
-    used = flow[:, np.flatnonzero(active)]
     factors = _factorise(used @ used.T)
+    h = h + factors.solve(used @ advantages[active] - weight * supply)
+    advantages = rewards - flow.T @ h
+    if ((advantages > 0.0) != active).any():
+        h, _ = _newton(flow, supply, rewards, respond, h)
+        advantages = rewards - flow.T @ h
+        active = advantages > 0.0
+        used = flow[:, np.flatnonzero(active)]
+        factors = _factorise(used @ used.T)
+    # The flow constraints once more, for d alone: dividing by a small weight has magnified the rounding of h.
+    d = np.where(active, advantages, 0.0) / weight
     for _ in range(2):
         d[active] -= used.T @ factors.solve(used @ d[active] - supply)
     return np.maximum(d, 0.0), h

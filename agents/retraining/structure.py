@@ -60,6 +60,7 @@ class ProgramStructure:
             settings.verbose = False
             settings.presolve_enable = False  # so that data can be replaced
             settings.max_threads = 1
+            settings.iterative_refinement_enable = False  # the last digits are not its business
             settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = _SOLVER_TOLERANCE
             arguments = (sp.csc_matrix(quadratic), linear, sp.csc_matrix(matrix), offset, cones, settings)
             self._solver = clarabel.DefaultSolver(*arguments)
