@@ -154,15 +154,19 @@ def ten_rounds(problem, run, n_samples, seed):
 
 # -- gradual worlds --------------------------------------------------------------------------------------------------
 
-METHODS = {
+SHORT = {
     "RR": (repeated_retraining, {}),
     "DRR, k=3": (delayed_repeated_retraining, {"k": 3}),
     "MDRR, k=3": (mixed_delayed_repeated_retraining, {"k": 3, "v": 1.1}),
+}
+LONG = {
     "DRR, k=10": (delayed_repeated_retraining, {"k": 10}),
     "MDRR, k=10": (mixed_delayed_repeated_retraining, {"k": 10, "v": 1.1}),
 }
+#: Adaptation rates and methods of the published experiments, and DRR beside their MDRR with k = 10.
+EXPERIMENTS = {0.15: SHORT, 0.5: {**SHORT, **LONG}}
 DISTANCES = (0.4, 0.3, 0.2, 0.15, 0.1)
-N_RETRAININGS, N_SAMPLES = 25, 20_000
+N_RETRAININGS, N_SAMPLES = 15, 20_000
 
 
 def gradual(n_seeds=10):
@@ -173,9 +177,9 @@ def gradual(n_seeds=10):
         figure, panels = new_figure(8.4, 6.4, rows=2, columns=2)
         for row, (name, problem) in enumerate(gradual_worlds().items()):
             stable = repeated_retraining(problem, 1.0, 100).planned[-1]
-            for column, w in enumerate((0.15, 0.5)):
+            for column, (w, methods) in enumerate(EXPERIMENTS.items()):
                 axes = panels[2 * row + column]
-                for index, (label, (method, settings)) in enumerate(METHODS.items()):
+                for index, (label, (method, settings)) in enumerate(methods.items()):
                     for n_samples, seeds in ((None, 1), (N_SAMPLES, n_seeds)):
                         runs = np.stack(
                             [distances(method, problem, stable, w, n_samples, seed, settings) for seed in range(seeds)]
@@ -190,7 +194,7 @@ def gradual(n_seeds=10):
                     axes.fill_between(rounds, runs.min(0), runs.max(0), color=PALETTE[index], alpha=0.18, linewidth=0)
                     axes.plot(rounds, runs.mean(0), label=label, linestyle=LINES[index % len(LINES)], **look)
                 axes.set(yscale="log", title=f"{name}, w = {w:g}", xlabel="retrainings", ylabel="distance to stable d")
-        panels[0].legend()
+        panels[1].legend()
         figure.savefig(FIGURES / "retraining_gradual.svg", metadata={"Date": None})
     print("\n".join(lines))
 

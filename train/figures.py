@@ -26,7 +26,9 @@ def learning_curves(world: WorldResults, looks: Looks) -> Figure:
 def value_per_deployment(world: WorldResults, looks: Looks) -> Figure:
     """Draw the same over the number of deployments, on a logarithmic scale: rollouts differ in length."""
     figure = _value_along(world, looks, "round", "deployments")
-    figure.axes[0].set_xscale("log")
+    axes = figure.axes[0]
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     return figure
 
 
