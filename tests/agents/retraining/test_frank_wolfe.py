@@ -34,13 +34,13 @@ def test_the_estimate_is_the_centred_gradient_of_the_performative_value(problem)
     target = (terms.policy + terms.response).numpy()
     target = target - target.mean(-1, keepdims=True)  # rows of a policy move within their sum
     rng = np.random.default_rng(1)
-    n, radius = 2000, 1e-4
+    n, radius = 1200, 1e-4
     total = np.zeros_like(pi)
     for _ in range(n):
         step = radius * sphere_direction(pi.shape, rng)
         ahead, behind = (float(performative_value(problem, pi + sign * step)) for sign in (1, -1))
         total += (ahead - behind) * step / radius
-    np.testing.assert_allclose(gradient_scale(3, 2, n, radius) * total, target, atol=0.12 * np.abs(target).max())
+    np.testing.assert_allclose(gradient_scale(3, 2, n, radius) * total, target, atol=0.15 * np.abs(target).max())
 
 
 def test_the_linear_oracle_is_that_of_brute_force():
@@ -94,7 +94,8 @@ def test_every_policy_and_every_query_is_a_policy_away_from_the_border(problem):
 
 def test_constant_steps_and_entropy_keep_it_further_inside(problem):
     plain, soft = (
-        zeroth_order_frank_wolfe(problem, n_iterations=40, step_size=0.1, entropy_coef=weight) for weight in (0.0, 5.0)
+        zeroth_order_frank_wolfe(problem, n_iterations=20, n_directions=10, step_size=0.1, entropy_coef=weight)
+        for weight in (0.0, 5.0)
     )
     assert float(exact.entropy(soft.policy).sum()) > float(exact.entropy(plain.policy).sum()) + 0.1
     moves = (plain.policies[1:] - plain.policies[:-1]).abs().max()

@@ -49,10 +49,10 @@ def test_a_settled_policy_solves_the_program_of_its_own_world(grid, regularizer)
 def test_every_method_settles_in_the_same_place(grid, method):
     settled = repeated_retraining(grid, 1.0, 30, tolerance=1e-9)
     start = random_policy(grid, 0)
-    n_iterations = 200 if method is repeated_gradient_ascent else 40
-    run = method(grid, 1.0, n_iterations, start, adaptation_rate=0.5, tolerance=1e-6)
+    steps = {"n_iterations": 60, "learning_rate": 0.3} if method is repeated_gradient_ascent else {"n_iterations": 20}
+    run = method(grid, 1.0, initial_policy=start, adaptation_rate=0.7, tolerance=1e-4, **steps)
     assert run.converged
-    np.testing.assert_allclose(run.policy, settled.policy, atol=1e-4)
+    np.testing.assert_allclose(run.policy, settled.policy, atol=1e-3)
 
 
 @pytest.mark.parametrize("world_id", IDS)
@@ -155,6 +155,22 @@ def test_delayed_retraining_with_one_round_is_repeated_retraining(n_samples):
         for method, extra in ((repeated_retraining, {}), (delayed_repeated_retraining, {"k": 1}))
     )
     np.testing.assert_array_equal(one.planned, delayed.planned)
+
+
+def test_on_samples_mixing_the_rounds_comes_nearer_to_the_stable_point_than_the_last_round_alone():
+    """With exact dynamics it is the other way round: the last round is the one in which the world has moved most."""
+    problem = make_world(GRID, grid="small4x4", n_followers=3).problem
+    stable = repeated_retraining(problem, 1.0, 50).planned[-1]
+
+    def distances(method, **settings):
+        run = method(problem, 1.0, 5, k=3, adaptation_rate=0.5, unvisited="avoid", **settings)
+        return (run.planned[1:] - stable).flatten(1).norm(dim=1).numpy()
+
+    last, mixed = delayed_repeated_retraining, mixed_delayed_repeated_retraining
+    ends = [[distances(method, n_samples=2_000, seed=seed)[-1] for seed in range(6)] for method in (last, mixed)]
+    assert np.mean(ends[1]) < 0.85 * np.mean(ends[0])
+    with pytest.warns(UserWarning, match="had not settled"):
+        assert distances(last)[0] < distances(mixed)[0]
 
 
 def test_the_weights_of_the_rounds_grow_by_v_and_sum_to_one():
