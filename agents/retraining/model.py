@@ -31,6 +31,10 @@ class TabularModel:
     available: Bools
     absorbing: Bools
 
+    def __post_init__(self) -> None:
+        """Give every transition one entry."""
+        self.transitions.sum_duplicates()
+
     @classmethod
     def from_dynamics(cls, dynamics: Dynamics) -> TabularModel:
         """Return exact dynamics as a model in which every pair is available."""
@@ -39,7 +43,6 @@ class TabularModel:
         rows = np.repeat(np.arange(n_states * n_actions), n_outcomes)
         entries = (probs.ravel(), (rows, dynamics.expanded_successors().numpy().ravel()))
         transitions = sp.csr_array(entries, shape=(n_states * n_actions, n_states))
-        transitions.sum_duplicates()
         absorbing = dynamics.absorbing.numpy()
         available = np.broadcast_to(~absorbing[:, None], (n_states, n_actions)).copy()
         return cls(transitions, dynamics.rewards.detach().numpy(), available, absorbing)

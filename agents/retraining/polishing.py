@@ -15,8 +15,7 @@ solver stopped ends at rounding error.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -33,21 +32,15 @@ _SHORTEST = 1e-10
 _RIDGE = 1e-14
 
 
-class Response(NamedTuple):
-    """What the advantages ``A`` of the pairs say: ``max_d (A.d - Omega(d))``, its maximiser, and ``dd/dA``."""
-
-    value: float
-    d: Floats
-    curvature: Floats
-
-
 def polish_quadratic(
     flow: sp.csc_array, supply: Floats, rewards: Floats, weight: float, row_of: Ints, h: Floats, active: Bools
 ) -> tuple[Floats, Floats]:
-    """Return ``d`` and ``h`` of the program with ``Omega = weight/2 |d|^2``, by a semismooth Newton method from ``h``.
+    """Return ``d`` and ``h`` of the program with ``Omega = weight/2 |d|^2``, by exchange of the pairs that carry mass.
 
-    The first step takes the ``active`` pairs for those that carry mass. The best pair of every state always counts, so
-    that the equations are never singular.
+    Semismooth Newton steps: solve for the ``h`` with which exactly the active pairs carry mass, take those with a
+    positive advantage, until they stay the same. The best pair of every state always counts. So the equations are never
+    singular, and states to which no mass comes get the values of their best policy, as in policy iteration. From a
+    start too far away the steps may go round in circles and end anywhere: look at the residual.
 
     Args:
         flow: ``[m, n]``.
@@ -56,29 +49,27 @@ def polish_quadratic(
         weight: ``lambda > 0``.
         row_of: the row of ``flow`` each pair leaves from, ascending, ``[n]``.
         h: where to start.
-        active: bool ``[n]``.
+        active: bool ``[n]``: pairs taken to carry mass at first.
     """
     first = np.flatnonzero(np.diff(row_of, prepend=-1))
 
-    def best(advantages: Floats) -> Bools:
-        return np.asarray(advantages >= np.maximum.reduceat(advantages, first)[row_of])
-
-    def respond(advantages: Floats) -> Response:
-        d = np.maximum(advantages, 0.0) / weight
-        return Response(0.5 * float(advantages @ d), d, ((d > 0.0) | best(advantages)) / weight)
+    def carrying(advantages: Floats) -> Bools:
+        best = np.maximum.reduceat(advantages, first)[row_of]
+        return np.asarray((advantages > 0.0) | (advantages >= best))
 
     advantages = rewards - flow.T @ h
-    active = active | best(advantages)
-    used = flow[:, np.flatnonzero(active)]
-    factors = _factorise(used @ used.T)
-    h = h + factors.solve(used @ advantages[active] - weight * supply)
-    advantages = rewards - flow.T @ h
-    if ((advantages > 0.0) != active).any():
-        h, _ = _newton(flow, supply, rewards, respond, h)
-        advantages = rewards - flow.T @ h
-        active = advantages > 0.0
+    active = active | carrying(advantages)
+    for step in range(_MAX_STEPS):
         used = flow[:, np.flatnonzero(active)]
         factors = _factorise(used @ used.T)
+        h = h + factors.solve(used @ advantages[active] - weight * supply)
+        advantages = rewards - flow.T @ h
+        carry = carrying(advantages)
+        # Among pairs without mass that are equally good, rounding may go on choosing for ever.
+        missing = float(np.abs(flow @ np.maximum(advantages, 0.0) - weight * supply).max())
+        if (carry == active).all() or missing <= _CLOSE * (1.0 + float(np.abs(h).max())) or step == _MAX_STEPS - 1:
+            break
+        active = carry
     # The flow constraints once more, for d alone: dividing by a small weight has magnified the rounding of h.
     d = np.where(active, advantages, 0.0) / weight
     for _ in range(2):
@@ -89,15 +80,36 @@ def polish_quadratic(
 def polish_entropy(
     flow: sp.csc_array, supply: Floats, rewards: Floats, weight: float, h: Floats
 ) -> tuple[Floats, Floats]:
-    """Return ``d`` and ``h`` of the program with ``Omega = weight sum d log d``, by damped Newton steps from ``h``."""
+    """Return ``d`` and ``h`` of the program with ``Omega = weight sum d log d``.
 
-    def respond(advantages: Floats) -> Response:
+    Damped Newton steps from ``h`` on the dual ``b.h + weight sum_i d_i(h)``.
+    """
+
+    def dual(h: Floats) -> tuple[float, Floats, Floats]:
         with np.errstate(over="ignore"):
-            d = np.exp(advantages / weight - 1.0)
-        return Response(weight * float(d.sum()), d, d / weight)
+            d = np.exp((rewards - flow.T @ h) / weight - 1.0)
+        return float(supply @ h + weight * d.sum()), d, flow @ d - supply
 
-    h, d = _newton(flow, supply, rewards, respond, h)
-    return d, h
+    value, d, excess = dual(h)
+    best = (np.inf, h, d)
+    for _ in range(_MAX_STEPS):
+        error = float(np.abs(excess).max())
+        best = min(best, (error, h, d), key=lambda found: found[0])
+        if error <= _CLOSE * (1.0 + float(d.max())):
+            break
+        step = weight * _factorise((flow * d[None, :]) @ flow.T).solve(excess)
+        # Near the end the values agree to rounding; whole steps are right there, even if the error rises for a while.
+        slope, size, rounding = float(excess @ step), 1.0, 1e-13 * (1.0 + abs(value))
+        while size > _SHORTEST:
+            trial = dual(h + size * step)
+            if trial[0] <= value - 1e-4 * size * slope + rounding:
+                break
+            size *= 0.5
+        else:
+            break  # nothing is better than where we are: this is as far as floating point goes
+        h = h + size * step
+        value, d, excess = trial
+    return best[2], best[1]
 
 
 def polish_linear(
@@ -126,36 +138,6 @@ def polish_linear(
             d[chosen] = np.maximum(factors.solve(supply), 0.0)
             return d, h
         chosen = np.where(gain, better, chosen)
-
-
-def _newton(
-    flow: sp.csc_array, supply: Floats, rewards: Floats, respond: Callable[[Floats], Response], h: Floats
-) -> tuple[Floats, Floats]:
-    """Minimise the dual ``b.h + max_d (A(h).d - Omega(d))`` by damped Newton steps; return ``h`` and the best ``d``."""
-
-    def at(h: Floats) -> tuple[float, Response, Floats]:
-        response = respond(rewards - flow.T @ h)
-        return float(supply @ h) + response.value, response, flow @ response.d - supply
-
-    value, response, excess = at(h)
-    for _ in range(_MAX_STEPS):
-        error = float(np.abs(excess).max())
-        if error <= _CLOSE * (1.0 + float(response.d.max())):
-            break
-        step = _factorise((flow * response.curvature[None, :]) @ flow.T).solve(excess)
-        slope, size, rounding = float(excess @ step), 1.0, 1e-13 * (1.0 + abs(value))
-        while size > _SHORTEST:
-            trial = at(h + size * step)
-            # Near the end the values agree to rounding, and only the flow constraints tell better from worse.
-            closer = float(np.abs(trial[2]).max()) < error and trial[0] <= value + rounding
-            if trial[0] <= value - 1e-4 * size * slope - rounding or closer:
-                break
-            size *= 0.5
-        else:
-            break  # nothing is better than where we are: this is as far as floating point goes
-        h = h + size * step
-        value, response, excess = trial
-    return h, response.d
 
 
 def _best_pair(advantages: Floats, row_of: Ints, first: Ints) -> Ints:

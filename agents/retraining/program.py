@@ -147,11 +147,17 @@ class OccupancyProgram:
         supply, c = self.rho[structure.states], paid.ravel()[structure.pairs]
         if not c.size:  # the start is absorbing: there is nothing to decide
             return self._solution(structure, c, np.zeros(0), 0.0, 0.0, 0)
-        inner = self._interior_point(structure, flow, supply, c)
-        d, h = self._polish(flow, supply, c, structure.row_of, inner)
-        residual = self.residual(flow, supply, c, d, h)
+        for tight in (False, True):
+            inner = self._interior_point(structure, flow, supply, c, tight)
+            polished = self._polish(flow, supply, c, structure.row_of, inner)
+            candidates = [polished, (np.maximum(inner.d, 0.0), inner.h)]
+            residuals = [self.residual(flow, supply, c, d, h) for d, h in candidates]
+            if min(residuals) <= LARGEST_RESIDUAL:
+                break
+        residual = min(residuals)
         if not residual <= LARGEST_RESIDUAL:
             raise RuntimeError(f"the occupancy program was solved to a residual of {residual:.1e} only")
+        d, h = candidates[residuals.index(residual)]
         return self._solution(structure, d, h, float(c @ d) - self.penalty(d), residual, inner.n_iter)
 
     def penalty(self, occupancy: object) -> float:
@@ -172,7 +178,7 @@ class OccupancyProgram:
         return max(primal, float(natural) / (1.0 + float(np.abs(c).max()) + float(np.abs(h).max())))
 
     def _interior_point(
-        self, structure: ProgramStructure, flow: sp.csc_array, supply: Floats, c: Floats
+        self, structure: ProgramStructure, flow: sp.csc_array, supply: Floats, c: Floats, tight: bool
     ) -> _InteriorPoint:
         """Return primal and dual variables from Clarabel."""
         n_rows, n_pairs = flow.shape
@@ -190,7 +196,7 @@ class OccupancyProgram:
             linear = -c
             cones = [clarabel.ZeroConeT(n_rows), clarabel.NonnegativeConeT(n_pairs)]
             quadratic = sp.csc_array(weight * sp.eye_array(n_pairs, format="csc"))
-        solved = structure.solve(quadratic, linear, matrix, offset, cones)
+        solved = structure.solve(quadratic, linear, matrix, offset, cones, tight)
         _check_status(str(solved.status))
         dual = np.array(solved.z)
         return _InteriorPoint(np.array(solved.x)[:n_pairs], dual[:n_rows], dual[n_rows:], int(solved.iterations))

@@ -58,6 +58,6 @@ class RetrainingResult:
             warnings.warn(
                 f"{self.method} had not settled after {self.n_iter} retrainings (the occupancy still changed by "
                 f"{float(self.planned_change[-1]):.2g} of its size): allow more iterations or regularise more",
-                stacklevel=3,
+                stacklevel=4,
             )
         return self

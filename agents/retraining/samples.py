@@ -151,7 +151,6 @@ def empirical_model(
     absorbing |= reached & ~available.any(-1)
     normalised = np.maximum(total, np.finfo(np.float64).tiny)
     transitions = sp.csr_array(transitions.multiply((1.0 / normalised)[:, None]))
-    transitions.sum_duplicates()
     return TabularModel(transitions, (rewards / normalised).reshape(n_states, n_actions), available, absorbing)
 
 

@@ -12,6 +12,8 @@ from agents.retraining.model import Bools, Floats, Ints, TabularModel
 
 #: What the interior-point method is asked for; the Newton steps do the rest.
 _SOLVER_TOLERANCE = 1e-8
+#: What it is asked for where they fail.
+_TIGHT_TOLERANCE = 1e-15
 
 
 class ProgramStructure:
@@ -53,20 +55,27 @@ class ProgramStructure:
             raise ValueError("transitions must be finite")
         return sp.csc_array((data, self._indices, self._indptr), shape=(len(self.states), len(self.pairs)))
 
-    def solve(self, quadratic: Any, linear: Floats, matrix: Any, offset: Floats, cones: list[Any]) -> Any:
-        """Solve ``min x'Qx/2 + q'x, Ax + s = b``; the pattern of ``A`` is that of the first call."""
-        if self._solver is None:
-            settings = clarabel.DefaultSettings()
-            settings.verbose = False
-            settings.presolve_enable = False  # so that data can be replaced
-            settings.max_threads = 1
-            settings.iterative_refinement_enable = False  # the last digits are not its business
-            settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = _SOLVER_TOLERANCE
-            arguments = (sp.csc_matrix(quadratic), linear, sp.csc_matrix(matrix), offset, cones, settings)
-            self._solver = clarabel.DefaultSolver(*arguments)
-        else:
+    def solve(
+        self, quadratic: Any, linear: Floats, matrix: Any, offset: Floats, cones: list[Any], tight: bool = False
+    ) -> Any:
+        """Solve ``min x'Qx/2 + q'x, Ax + s = b``; the pattern of ``A`` is that of the first call.
+
+        A ``tight`` solution is as good as the solver can make it, by a solver that is not kept.
+        """
+        if self._solver is not None and not tight:
             self._solver.update(q=linear, A=matrix.data, b=offset)
-        return self._solver.solve()
+            return self._solver.solve()
+        tolerance = _TIGHT_TOLERANCE if tight else _SOLVER_TOLERANCE
+        settings = clarabel.DefaultSettings()
+        settings.verbose = False
+        settings.presolve_enable = False  # so that data can be replaced
+        settings.max_threads = 1
+        settings.iterative_refinement_enable = tight
+        settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = tolerance
+        arguments = (sp.csc_matrix(quadratic), linear, sp.csc_matrix(matrix), offset, cones, settings)
+        solver = clarabel.DefaultSolver(*arguments)
+        self._solver = self._solver if tight else solver
+        return solver.solve()
 
 
 def _pattern(model: TabularModel) -> tuple[bytes, ...]:
