@@ -166,7 +166,7 @@ LONG = {
 #: Adaptation rates and methods of the published experiments, and DRR beside their MDRR with k = 10.
 EXPERIMENTS = {0.15: SHORT, 0.5: {**SHORT, **LONG}}
 DISTANCES = (0.4, 0.3, 0.2, 0.15, 0.1)
-N_RETRAININGS, N_SAMPLES = 15, 20_000
+N_RETRAININGS, SAMPLE_SIZES = 15, (3_000, 20_000)
 
 
 def gradual(n_seeds=10):
@@ -180,7 +180,7 @@ def gradual(n_seeds=10):
             for column, (w, methods) in enumerate(EXPERIMENTS.items()):
                 axes = panels[2 * row + column]
                 for index, (label, (method, settings)) in enumerate(methods.items()):
-                    for n_samples, seeds in ((None, 1), (N_SAMPLES, n_seeds)):
+                    for n_samples, seeds in ((None, 1), *((size, n_seeds) for size in SAMPLE_SIZES)):
                         runs = np.stack(
                             [distances(method, problem, stable, w, n_samples, seed, settings) for seed in range(seeds)]
                         )
