@@ -13,6 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents import DeployCallback, PePG
+from agents.retraining import RepeatedRetraining, ZerothOrderFrankWolfe
 from perf_envs.validation import check_choice
 
 #: Constructor arguments that are not settings: the run provides them.
@@ -71,6 +72,12 @@ ALGORITHMS = {
         Algorithm("pepg", "PePG", PePG, deploys_itself=True, seconds_per_step=2e-5),
         Algorithm("ppo", "PPO", PPO),
         Algorithm("a2c", "A2C", A2C),
+        # One class: what sets them apart are the arguments in their configs.
+        Algorithm("rr", "RR", RepeatedRetraining, deploys_itself=True, seconds_per_step=1e-5),
+        Algorithm("rga", "RGA", RepeatedRetraining, deploys_itself=True, seconds_per_step=1e-5),
+        Algorithm("drr", "DRR", RepeatedRetraining, deploys_itself=True, seconds_per_step=1e-5),
+        Algorithm("mdrr", "MDRR", RepeatedRetraining, deploys_itself=True, seconds_per_step=1e-5),
+        Algorithm("zofw", "0-FW", ZerothOrderFrankWolfe, deploys_itself=True, seconds_per_step=1e-5),
     )
 }
 

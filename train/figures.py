@@ -20,10 +20,23 @@ VALUE_LABEL = "performative value J"
 
 def learning_curves(world: WorldResults, looks: Looks) -> Figure:
     """Draw the exact performative value along training: interquartile mean and 95 % interval."""
+    return _value_along(world, looks, "timesteps", "environment steps")
+
+
+def value_per_deployment(world: WorldResults, looks: Looks) -> Figure:
+    """Draw the same over the number of deployments, on a logarithmic scale: rollouts differ in length."""
+    figure = _value_along(world, looks, "round", "deployments")
+    axes = figure.axes[0]
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+    return figure
+
+
+def _value_along(world: WorldResults, looks: Looks, column: str, label: str) -> Figure:
     figure, (axes,) = new_figure(5.6, 3.5)
     for results in world.algorithms:
         look = looks[results.algo]
-        steps, scores = _curves(results)
+        steps, scores = _curves(results, column)
         middle, low, high = estimate_curve(scores)
         axes.fill_between(steps, low, high, color=look.color, alpha=0.18, linewidth=0)
         axes.plot(
@@ -38,7 +51,7 @@ def learning_curves(world: WorldResults, looks: Looks) -> Figure:
             label=results.label,
         )
     _reference_lines(axes, world)
-    axes.set(xlabel="environment steps", ylabel=VALUE_LABEL)
+    axes.set(xlabel=label, ylabel=VALUE_LABEL)
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     axes.margins(x=0.01)
     _legend_below(figure, axes)
@@ -78,11 +91,11 @@ def gaps(world: WorldResults, looks: Looks) -> Figure:
     return figure
 
 
-def _curves(results: AlgorithmResults) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the steps of the first run's evaluations, and the values of all runs there ``[n runs, points]``."""
+def _curves(results: AlgorithmResults, column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return where the first run was evaluated, and the values of all runs there ``[n runs, points]``."""
     tables = [run.evaluations() for run in results.runs]
-    steps = tables[0]["timesteps"].to_numpy(dtype=np.float64)
-    values = [np.interp(steps, table["timesteps"], table["performative_value"]) for table in tables]
+    steps = tables[0][column].to_numpy(dtype=np.float64)
+    values = [np.interp(steps, table[column], table["performative_value"]) for table in tables]
     return steps, np.array(values)
 
 

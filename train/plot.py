@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from train.figures import final_values, gaps, learning_curves
+from train.figures import final_values, gaps, learning_curves, value_per_deployment
 from train.files import write_text, write_with
 from train.findings import findings
 from train.policy_figures import caption, deployed_policies
@@ -61,6 +61,12 @@ def _section(bench: Bench, world: WorldResults) -> WorldSection:
             "Learning curves",
             "Exact performative value of the policy in training: interquartile mean over seeds, 95 % interval.",
             learning_curves(world, look),
+        ),
+        _Drawn(
+            "value_per_deployment",
+            "Value per deployment",
+            "The same policies over the number of times a policy has been handed to the world (logarithmic).",
+            value_per_deployment(world, look),
         ),
         _Drawn(
             "final_values",

@@ -13,7 +13,7 @@ from typing import Any
 from perf_envs import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
-_PACKAGES = ("gymnasium", "numpy", "scipy", "stable-baselines3", "torch")
+_PACKAGES = ("clarabel", "gymnasium", "numpy", "scipy", "stable-baselines3", "torch")
 
 
 def now() -> str:

@@ -88,7 +88,7 @@ def test_the_report_asks_for_nothing_outside_itself(save_bench) -> None:
         assert target.startswith("data:image/svg+xml;base64,"), target[:80]
     for outside in ("http://", "https://", "url(", "@import", "<script", "<link", "<iframe"):
         assert outside not in html
-    assert html.count("<img ") == 4
+    assert html.count("<img ") == 5
 
 
 def test_plots_are_saved_as_pictures_too(save_bench) -> None:
@@ -96,6 +96,7 @@ def test_plots_are_saved_as_pictures_too(save_bench) -> None:
     plot(folder, Console(quiet=True))
     assert {path.name.split("_", 1)[1] for path in (folder / "plots").iterdir()} == {
         "learning_curves.png",
+        "value_per_deployment.png",
         "final_values.png",
         "gaps.png",
         "policies.png",

@@ -21,10 +21,13 @@ PRICING = "PerformativePricing-v0"
 FILES = ["command.txt", "config.yaml", "evaluations.csv", "meta.json", "model.zip", "policy.npy", "progress.csv"]
 #: Two rollouts each.
 TINY = {"n_envs": 4, "n_steps": 8, "n_timesteps": 64}
+#: What it takes for the algorithms that learn from several rollouts to learn from two.
+TWO_ROLLOUTS = {"drr": {"k": 2}, "mdrr": {"k": 2}, "zofw": {"n_directions": 1}}
 
 
 def tiny(out: Path, algo: str = "pepg", seed: int = 0, **overrides: Any) -> Run:
-    return plan_run(algo, PRICING, seed, overrides={**TINY, **overrides}, out=out, n_evals=3)
+    settings = {**TINY, **TWO_ROLLOUTS.get(algo, {}), **overrides}
+    return plan_run(algo, PRICING, seed, overrides=settings, out=out, n_evals=3)
 
 
 def without_time(path: Path) -> pd.DataFrame:

@@ -1,0 +1,338 @@
+"""The retraining methods as Stable-Baselines3 algorithms: all they learn from is the steps of their environment."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+
+from agents.common.deploying import log_deployment, performative_problem
+from agents.retraining.frank_wolfe import best_vertex, gradient_scale, sphere_direction
+from agents.retraining.model import Floats
+from agents.retraining.program import OccupancyProgram
+from agents.retraining.repeated import round_weights
+from agents.retraining.samples import Samples, empirical_model
+from agents.retraining.tabular import TabularPolicy
+from perf_envs import PerformativeMDP
+from perf_envs.validation import check_count, check_number
+
+
+class TabularAlgorithm(OnPolicyAlgorithm):
+    """What the methods share: a policy table, deployed at the start of every rollout, and the samples of the rollout.
+
+    The start distribution of the world and its discount are known; its answer is not.
+
+    Args:
+        policy: ``"TabularPolicy"``.
+        env: a performative world with ``Discrete`` states and actions.
+        n_steps: steps per sub-environment and deployment.
+        gamma: discount; ``None`` takes the world's own.
+        arguments: ``policy_kwargs``, ``stats_window_size``, ``tensorboard_log``, ``verbose``, ``seed``, ``device`` and
+            ``_init_setup_model`` as in Stable-Baselines3.
+
+    Raises:
+        ValueError: the environment is not a performative world, or is normalised.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"TabularPolicy": TabularPolicy}
+    policy: TabularPolicy  # type: ignore[assignment]
+
+    def __init__(
+        self, policy: str | type[TabularPolicy], env: GymEnv | str, n_steps: int, gamma: float | None, **arguments: Any
+    ) -> None:
+        if gamma is not None:
+            check_number("gamma", gamma, above=0.0, below=1.0)
+        self._own_discount = gamma
+        ready = arguments.pop("_init_setup_model", True)
+        super().__init__(
+            policy,  # type: ignore[arg-type]
+            env,
+            learning_rate=0.0,
+            n_steps=check_count("n_steps", n_steps),
+            gamma=0.99 if gamma is None else gamma,
+            gae_lambda=1.0,
+            ent_coef=0.0,
+            vf_coef=0.0,
+            max_grad_norm=1.0,
+            use_sde=False,
+            sde_sample_freq=-1,
+            _init_setup_model=False,
+            supported_action_spaces=(spaces.Discrete,),
+            **arguments,
+        )
+        if ready:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self._rng = np.random.default_rng(self.seed if self.seed is None else (self.seed, 1))
+        self.rollout_buffer = None  # type: ignore[assignment]
+        self.policy = self.policy_class(  # type: ignore[assignment]
+            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+        )
+        if self.env is not None:
+            self._meet_world(self.env)
+
+    def _meet_world(self, env: VecEnv) -> None:
+        problem = performative_problem(env)
+        if problem is None:
+            raise ValueError(f"env must be a performative world, got {env}")
+        if unwrap_vec_normalize(env) is not None:
+            raise ValueError("env must not be normalised: states are indices and rewards are in the world's own units")
+        if self._own_discount is None:
+            self.gamma = problem.gamma
+        self._rho: Floats = problem.rho.numpy()
+        env.env_method("set_deployment", "declared")
+        self._prepare(problem)
+
+    def _prepare(self, problem: PerformativeMDP) -> None:
+        """Get ready for a world."""
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy"], []
+
+    def _play(self, env: VecEnv, callback: BaseCallback, table: object) -> Samples | None:
+        """Deploy a policy table and play it for a rollout; ``None`` if a callback has stopped the training."""
+        log_deployment(self, env.env_method("deploy", np.asarray(table))[0])
+        callback.on_rollout_start()
+        played = TabularPolicy(self.observation_space, self.action_space)
+        played.set_table(table)
+        steps = []
+        for _ in range(self.n_steps):
+            states = np.asarray(self._last_obs)
+            actions = played.sample(states, self._rng)
+            self._last_obs, rewards, dones, infos = env.step(actions)  # type: ignore[assignment]
+            self.num_timesteps += env.num_envs
+            following, ended = np.array(self._last_obs), dones.copy()
+            for index in np.flatnonzero(dones):
+                following[index] = infos[index]["terminal_observation"]
+                ended[index] = not infos[index].get("TimeLimit.truncated", False)
+            steps.append((states, actions, rewards.astype(np.float64), following, ended))
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return None
+            self._update_info_buffer(infos, dones)
+        callback.on_rollout_end()
+        return Samples(*(np.concatenate(column) for column in zip(*steps, strict=True)))
+
+
+class RepeatedRetraining(TabularAlgorithm):
+    """Retraining on samples: RR, RGA, DRR or MDRR, by its arguments.
+
+    See :func:`agents.retraining.repeated_retraining` and its relatives. State-action pairs without samples carry no
+    mass, as the papers' coverage assumption has it: a policy that has given up an action never learns of it again.
+
+    Args:
+        policy: ``"TabularPolicy"``.
+        env: a performative world with ``Discrete`` states and actions.
+        n_steps: steps per sub-environment and deployment.
+        gamma: discount; ``None`` takes the world's own.
+        regularization: weight ``lambda`` on the unnormalised occupancy.
+        regularizer: ``"l2"`` or ``"entropy"``.
+        k: deployments per retraining; more than one is DRR.
+        v: how much more each of these rounds weighs than the one before it, ``> 1`` (MDRR); ``None`` retrains on the
+            last alone.
+        ascent_rate: step ``eta`` of a projected gradient step instead of a whole solution (RGA, with ``"l2"``).
+        policy_kwargs, stats_window_size, tensorboard_log, verbose, seed, device, _init_setup_model: as in
+            Stable-Baselines3.
+
+    Raises:
+        ValueError: an argument is out of range, or the environment is not a performative world.
+    """
+
+    def __init__(
+        self,
+        policy: str | type[TabularPolicy],
+        env: GymEnv | str,
+        n_steps: int = 32,
+        gamma: float | None = None,
+        regularization: float = 1.0,
+        regularizer: str = "l2",
+        k: int = 1,
+        v: float | None = None,
+        ascent_rate: float | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "cpu",
+        _init_setup_model: bool = True,
+    ) -> None:
+        last = np.zeros(check_count("k", k))
+        last[-1] = 1.0
+        self.k, self.v = k, v
+        self._weights = last if v is None else round_weights(k, v)
+        if ascent_rate is not None and regularizer != "l2":
+            raise ValueError(f"regularizer must be 'l2' with an ascent_rate, got {regularizer!r}")
+        self.ascent_rate = None if ascent_rate is None else check_number("ascent_rate", ascent_rate, above=0.0)
+        self.regularization, self.regularizer = regularization, regularizer
+        OccupancyProgram([1.0], 0.5, regularization, regularizer)  # checks them before anything is built
+        super().__init__(
+            policy,
+            env,
+            n_steps,
+            gamma,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=_init_setup_model,
+        )
+
+    def _prepare(self, problem: PerformativeMDP) -> None:
+        self._rounds: list[Samples] = []
+        self._planned: Floats | None = None
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """Deploy the policy and keep the samples of the round."""
+        samples = self._play(env, callback, self.policy.table)
+        self._rounds += [] if samples is None else [samples]
+        return samples is not None
+
+    def train(self) -> None:
+        """Retrain, once the policy has been deployed ``k`` times."""
+        if len(self._rounds) < self.k:
+            return
+        used = [(samples, w) for samples, w in zip(self._rounds, self._weights, strict=True) if w > 0.0]
+        rounds, weights = zip(*used, strict=True)
+        self._rounds = []
+        model = empirical_model(rounds, self._rho, self.policy.table.shape[1], weights, "avoid")
+        if self.ascent_rate is None:
+            solution = OccupancyProgram(self._rho, self.gamma, self.regularization, self.regularizer).solve(model)
+        else:
+            if self._planned is None:  # that of the start policy, as the samples have it
+                self._planned = _empirical_occupancy(rounds[-1], self.policy.table.shape, self.gamma)
+            target = (1.0 - self.ascent_rate * self.regularization) * self._planned + self.ascent_rate * model.rewards
+            solution = OccupancyProgram(self._rho, self.gamma, 1.0).solve(model, target)
+        self._planned = solution.occupancy.numpy()
+        self.policy.set_table(solution.policy)
+        self._n_updates += 1
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/residual", solution.residual)
+
+
+class ZerothOrderFrankWolfe(TabularAlgorithm):
+    """Zeroth-order Frank-Wolfe on sampled values: every rollout deploys a perturbed policy and plays it from the start.
+
+    See :func:`agents.retraining.zeroth_order_frank_wolfe`. A value is the mean discounted return of the first episode
+    in every sub-environment, cut after ``n_steps`` steps.
+
+    Args:
+        policy: ``"TabularPolicy"``.
+        env: a performative world with ``Discrete`` states and actions.
+        n_steps: steps per sub-environment and deployment.
+        gamma: discount; ``None`` takes the world's own.
+        n_directions: directions per step, each of two deployments.
+        border: least probability of an action, in (0, 1 / A).
+        radius: length of the perturbations, in (0, border); ``None`` for 0.9 of the border.
+        step_size: ``beta`` in (0, 1]; ``None`` for ``2 / (t + 2)``.
+        policy_kwargs, stats_window_size, tensorboard_log, verbose, seed, device, _init_setup_model: as in
+            Stable-Baselines3.
+
+    Raises:
+        ValueError: an argument is out of range, or the environment is not a performative world.
+    """
+
+    def __init__(
+        self,
+        policy: str | type[TabularPolicy],
+        env: GymEnv | str,
+        n_steps: int = 32,
+        gamma: float | None = None,
+        n_directions: int = 5,
+        border: float = 0.05,
+        radius: float | None = None,
+        step_size: float | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "cpu",
+        _init_setup_model: bool = True,
+    ) -> None:
+        self.n_directions = check_count("n_directions", n_directions)
+        self.border = check_number("border", border, above=0.0, below=1.0)
+        self.radius = (
+            0.9 * self.border if radius is None else check_number("radius", radius, above=0.0, below=self.border)
+        )
+        self.step_size = None if step_size is None else check_number("step_size", step_size, above=0.0, at_most=1.0)
+        super().__init__(
+            policy,
+            env,
+            n_steps,
+            gamma,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=_init_setup_model,
+        )
+
+    def _prepare(self, problem: PerformativeMDP) -> None:
+        check_number("border", self.border, above=0.0, below=1.0 / problem.n_actions)
+        self._directions: list[Floats] = []
+        self._values: list[float] = []
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """Deploy the policy moved along a direction, the second time against it, and estimate its value."""
+        table = self.policy.table.numpy()
+        ahead = len(self._values) % 2 == 0
+        if ahead:
+            self._directions.append(sphere_direction((table.shape[0], table.shape[1]), self._rng))
+        self._last_obs = env.reset()  # type: ignore[assignment]
+        samples = self._play(env, callback, table + (1 if ahead else -1) * self.radius * self._directions[-1])
+        if samples is not None:
+            self._values.append(_first_returns(samples, env.num_envs, self.gamma))
+        return samples is not None
+
+    def train(self) -> None:
+        """Make a Frank-Wolfe step, once all directions have been tried."""
+        if len(self._values) < 2 * self.n_directions:
+            return
+        values = np.array(self._values).reshape(-1, 2)
+        total = np.einsum("n,nsa->sa", values[:, 0] - values[:, 1], np.stack(self._directions))
+        table = self.policy.table.numpy().copy()
+        gradient = gradient_scale(table.shape[0], table.shape[1], self.n_directions, self.radius) * total
+        direction = best_vertex(gradient, self.border) - table
+        step_size = 2.0 / (self._n_updates + 2.0) if self.step_size is None else self.step_size
+        self.policy.set_table(table + step_size * direction)
+        self._directions, self._values = [], []
+        self._n_updates += 1
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/frank_wolfe_gap", float((gradient * direction).sum()))
+
+
+def _empirical_occupancy(samples: Samples, shape: Any, gamma: float) -> Floats:
+    """Return the shares of the pairs in the samples, scaled to the mass of an occupancy."""
+    counts: Floats = np.zeros(tuple(shape))
+    np.add.at(counts, (samples.states, samples.actions), 1.0)
+    occupancy: Floats = counts / (counts.sum() * (1.0 - gamma))
+    return occupancy
+
+
+def _first_returns(samples: Samples, n_envs: int, gamma: float) -> float:
+    """Return the mean discounted return of the first episode of every sub-environment; the samples begin with it."""
+    rewards = samples.rewards.reshape(-1, n_envs)
+    over: NDArray[np.bool_] = np.cumsum(samples.terminated.reshape(-1, n_envs), axis=0) > 0
+    playing = np.vstack([np.ones((1, n_envs), dtype=np.bool_), ~over[:-1]])
+    return float((gamma ** np.arange(len(rewards)) @ (rewards * playing)).mean())
