@@ -1,0 +1,120 @@
+"""Stable-Baselines3 algorithms that deploy a policy table and learn from the samples of each rollout."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+
+from agents.common.deploying import log_deployment, tabular_problem
+from agents.retraining.model import Floats
+from agents.retraining.samples import Samples
+from agents.retraining.tabular import TabularPolicy
+from perf_envs import PerformativeMDP
+from perf_envs.validation import check_count, check_number
+
+
+class TabularAlgorithm(OnPolicyAlgorithm):
+    """What the methods share: a policy table, deployed at the start of every rollout, and the samples of the rollout.
+
+    The start distribution of the world and its discount are known; its answer is not.
+
+    Args:
+        policy: ``"TabularPolicy"``.
+        env: a performative world with ``Discrete`` states and actions.
+        n_steps: steps per sub-environment and deployment.
+        gamma: discount; ``None`` takes the world's own.
+        arguments: ``policy_kwargs``, ``stats_window_size``, ``tensorboard_log``, ``verbose``, ``seed``, ``device`` and
+            ``_init_setup_model`` as in Stable-Baselines3.
+
+    Raises:
+        ValueError: the environment is not a performative world, or is normalised.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"TabularPolicy": TabularPolicy}
+    policy: TabularPolicy  # type: ignore[assignment]
+
+    def __init__(
+        self, policy: str | type[TabularPolicy], env: GymEnv | str, n_steps: int, gamma: float | None, **arguments: Any
+    ) -> None:
+        if gamma is not None:
+            check_number("gamma", gamma, above=0.0, below=1.0)
+        self._own_discount = gamma
+        ready = arguments.pop("_init_setup_model", True)
+        super().__init__(
+            policy,  # type: ignore[arg-type]
+            env,
+            learning_rate=0.0,
+            n_steps=check_count("n_steps", n_steps),
+            gamma=0.99 if gamma is None else gamma,
+            gae_lambda=1.0,
+            ent_coef=0.0,
+            vf_coef=0.0,
+            max_grad_norm=1.0,
+            use_sde=False,
+            sde_sample_freq=-1,
+            _init_setup_model=False,
+            supported_action_spaces=(spaces.Discrete,),
+            **arguments,
+        )
+        if ready:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self._rng = np.random.default_rng(self.seed if self.seed is None else (self.seed, 1))
+        self.rollout_buffer = None  # type: ignore[assignment]
+        self.policy = self.policy_class(  # type: ignore[assignment]
+            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+        )
+        if self.env is not None:
+            self._meet_world(self.env)
+
+    def _meet_world(self, env: VecEnv) -> None:
+        problem = tabular_problem(env)
+        if problem is None:
+            raise ValueError(f"env must be a performative world with Discrete states and actions, got {env}")
+        if unwrap_vec_normalize(env) is not None:
+            raise ValueError("env must not be normalised: states are indices and rewards are in the world's own units")
+        if self._own_discount is None:
+            self.gamma = problem.gamma
+        self._rho: Floats = problem.rho.numpy()
+        env.env_method("set_deployment", "declared")
+        self._prepare(problem)
+
+    def _prepare(self, problem: PerformativeMDP) -> None:
+        """Get ready for a world."""
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy"], []
+
+    def _play(self, env: VecEnv, callback: BaseCallback, table: object) -> Samples | None:
+        """Deploy a policy table and play it for a rollout; ``None`` if a callback has stopped the training."""
+        log_deployment(self, env.env_method("deploy", np.asarray(table))[0])
+        callback.on_rollout_start()
+        played = TabularPolicy(self.observation_space, self.action_space)
+        played.set_table(table)
+        steps = []
+        for _ in range(self.n_steps):
+            states = np.asarray(self._last_obs)
+            actions = played.sample(states, self._rng)
+            self._last_obs, rewards, dones, infos = env.step(actions)  # type: ignore[assignment]
+            self.num_timesteps += env.num_envs
+            following, ended = np.array(self._last_obs), dones.copy()
+            for index in np.flatnonzero(dones):
+                following[index] = infos[index]["terminal_observation"]
+                ended[index] = not infos[index].get("TimeLimit.truncated", False)
+            steps.append((states, actions, rewards.astype(np.float64), following, ended))
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return None
+            self._update_info_buffer(infos, dones)
+        callback.on_rollout_end()
+        return Samples(*(np.concatenate(column) for column in zip(*steps, strict=True)))
