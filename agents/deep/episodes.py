@@ -64,32 +64,3 @@ def reward_to_go(rewards: Array, starts: NDArray[np.bool_], gamma: float) -> Arr
         result[step] = running
         running = np.where(starts[step], 0.0, running)
     return result
-
-
-class ReturnSoFar:
-    """Discounted returns of episodes that may have begun in an earlier rollout."""
-
-    def __init__(self, n_envs: int) -> None:
-        self.total = np.zeros(n_envs)
-        self.discount = np.ones(n_envs)
-
-    def returns(self, rewards: Array, starts: NDArray[np.bool_], done: NDArray[np.bool_], gamma: float) -> Array:
-        """Return ``sum_t gamma^t r_t`` of every segment's episode up to the segment's end ``[n_segments]``.
-
-        What unfinished episodes have returned is remembered for the next rollout.
-        """
-        so_far = np.empty_like(rewards)
-        for step, reward in enumerate(rewards):
-            self._forget(starts[step])
-            self.total = self.total + self.discount * reward
-            self.discount = self.discount * gamma
-            so_far[step] = self.total
-        self._forget(done)
-        last = np.ones(starts.shape, dtype=bool)
-        last[:-1] = starts[1:]
-        # Transposed, since segments are numbered sub-environment by sub-environment.
-        return np.asarray(so_far.T[last.T])
-
-    def _forget(self, ended: NDArray[np.bool_]) -> None:
-        self.total = np.where(ended, 0.0, self.total)
-        self.discount = np.where(ended, 1.0, self.discount)

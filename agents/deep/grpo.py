@@ -8,15 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from agents.common.schedules import as_schedule
 from agents.deep._base import EPSILON, Minibatch
 from agents.deep.clipping import clipped_surrogate
 from agents.deep.critic_free import OptionalCritic
-from agents.deep.episodes import Array, ReturnSoFar, Segments, reward_to_go
+from agents.deep.episodes import Array, Segments, reward_to_go
 from perf_envs.validation import check_choice
 
 SUPERVISION = ("outcome", "process")
@@ -25,17 +27,17 @@ SUPERVISION = ("outcome", "process")
 class GRPO(OptionalCritic):
     """PPO without a critic: an episode is judged by the other episodes of its group.
 
-    The group are the episodes of one rollout: they share the policy that made them, as answers to one question do. With
-    ``o_i`` the steps of episode ``i`` in the rollout, the policy's loss is (eq. 3 and 4 of the paper)
+    The group are the episodes of one rollout, all begun in it: the environments are reset when a rollout starts. They
+    share the policy and the distribution of starts, as the answers to one question do. With ``o_i`` the steps of episode
+    ``i``, the policy's loss is (eq. 3 and 4 of the paper)
 
         - 1/G sum_i 1/|o_i| sum_t { min(ratio A, clip(ratio, 1 - eps, 1 + eps) A) - beta (1/ratio + log ratio - 1) },
 
     the last bracket estimating the divergence from the reference policy, which is the policy at the start of the round.
 
     - ``supervision="outcome"`` (section 4.1.2): every step has the return of its episode as advantage, less the mean
-      return of the group, divided by their standard deviation. The return counts the whole episode, also what it earned
-      in earlier rollouts. Episodes that the end of the rollout cuts off have no outcome: their steps are left out. Only
-      if no episode at all ended in the rollout, the sub-environments' returns over the rollout are compared instead.
+      return of the group, divided by their standard deviation. Episodes that the end of the rollout cuts off have no
+      outcome and are left out, unless they are as long as the rollout: then what they earned in it is their outcome.
     - ``supervision="process"`` (section 4.1.3): rewards are normalised by mean and standard deviation over all steps of
       the rollout; the advantage of a step is the (discounted) sum of the normalised rewards from there to the end of
       the episode, or to where the end of the rollout cuts it: what is missing has mean 0. Where every step earns the
@@ -48,7 +50,7 @@ class GRPO(OptionalCritic):
         policy: ``"MlpPolicy"``, ``"CnnPolicy"``, ``"MultiInputPolicy"`` or an ``ActorCriticPolicy`` class.
         env: environment, ``VecEnv`` or id.
         learning_rate: step size of the optimiser, float or schedule of the progress remaining.
-        n_steps: steps per sub-environment and rollout.
+        n_steps: steps per sub-environment and rollout; at best as long as the longest episodes.
         batch_size: size of the minibatches; ``None`` takes the whole rollout at once.
         n_epochs: passes over each rollout.
         gamma: discount of returns; the paper has none.
@@ -69,7 +71,7 @@ class GRPO(OptionalCritic):
         policy: str | type[ActorCriticPolicy],
         env: GymEnv | str,
         learning_rate: float | Schedule = 1e-3,
-        n_steps: int = 256,
+        n_steps: int = 512,
         batch_size: int | None = 256,
         n_epochs: int = 10,
         gamma: float = 1.0,
@@ -120,21 +122,23 @@ class GRPO(OptionalCritic):
             _init_setup_model=_init_setup_model,
         )
 
-    def _setup_model(self) -> None:
-        super()._setup_model()
-        self._so_far = ReturnSoFar(self.n_envs)
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """Collect a round of episodes, all from their beginning."""
+        self._last_obs = env.reset()  # type: ignore[assignment]
+        self._last_episode_starts = np.ones(env.num_envs, dtype=bool)
+        return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
 
     def _begin_round(self) -> None:
         super()._begin_round()
         buffer, found = self.rollout_buffer, self._segments()
         rewards, starts = buffer.rewards.astype(np.float64), buffer.episode_starts > 0.0
-        returns = self._so_far.returns(rewards, starts, self._last_dones(), self.gamma)
         if self.supervision == "process":
             self._use(reward_to_go(standardized(rewards), starts, self.gamma), equal_shares(found))
         else:
-            used = found.finished
-            if not used.any():  # one segment in every sub-environment, all of the same length
-                used, returns = np.ones(found.n, dtype=bool), reward_to_go(rewards, starts, self.gamma)[0]
+            used = found.finished | (found.lengths == len(rewards))
+            returns = reward_to_go(rewards, starts, self.gamma).T[starts.T]
             self._use(outcome_advantages(returns, used)[found.index], equal_shares(found, used))
 
     def _policy_loss(self, batch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
