@@ -108,6 +108,9 @@ class CheckedOnPolicyAlgorithm(OnPolicyAlgorithm):
                     f"sub-environment {index}; the policy was left as it was"
                 )
 
+    def _begin_round(self) -> None:
+        """Prepare a rollout that has just been collected."""
+
     def _explained_variance(self) -> float:
         """Return the share of the variance of the returns that the critic explained when the rollout was collected."""
         buffer = self.rollout_buffer
@@ -261,9 +264,6 @@ class SurrogateAlgorithm(CheckedOnPolicyAlgorithm):
     def _policy_loss(self, batch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the policy's part of the loss, to be minimised, and figures to log, detached."""
         raise NotImplementedError
-
-    def _begin_round(self) -> None:
-        """Prepare a rollout that has just been collected."""
 
     def _end_round(self) -> dict[str, float]:
         """Finish a round of training; return figures to log."""

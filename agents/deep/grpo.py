@@ -28,8 +28,8 @@ class GRPO(OptionalCritic):
     """PPO without a critic: an episode is judged by the other episodes of its group.
 
     The group are the episodes of one rollout, all begun in it: the environments are reset when a rollout starts. They
-    share the policy and the distribution of starts, as the answers to one question do. With ``o_i`` the steps of episode
-    ``i``, the policy's loss is (eq. 3 and 4 of the paper)
+    share the policy and the distribution of starts, as the answers to one question do. With ``o_i`` the steps of
+    episode ``i``, the policy's loss is (eq. 3 and 4 of the paper)
 
         - 1/G sum_i 1/|o_i| sum_t { min(ratio A, clip(ratio, 1 - eps, 1 + eps) A) - beta (1/ratio + log ratio - 1) },
 

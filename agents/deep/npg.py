@@ -127,9 +127,6 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
         self._n_updates += 1
         self._record(figures | {"explained_variance": self._explained_variance()})
 
-    def _begin_round(self) -> None:
-        """Prepare a rollout that has just been collected."""
-
     def _objective(self, data: RolloutBufferSamples, log_prob: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Return the objective whose natural gradient is followed, and figures to log."""
         advantages, _ = normalized(data.advantages, self.normalize_advantage)
@@ -137,23 +134,24 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
 
     def _natural_step(self, data: RolloutBufferSamples) -> tuple[list[nn.Parameter], dict[str, float]]:
         """Step the policy; return its parameters and what to log."""
+        # The policy hands out one distribution object again and again: what is needed of it comes before the next call.
         with torch.no_grad():
-            # The policy hands out one distribution object again and again.
             old = copy.copy(self.policy.get_distribution(data.observations))
         distribution = self.policy.get_distribution(data.observations)
-        objective, figures = self._objective(data, distribution.log_prob(self._actions(data)))
+        log_prob, entropy = distribution.log_prob(self._actions(data)), distribution.entropy()
+        kl = divergence(distribution, old).mean()
+        objective, figures = self._objective(data, log_prob)
         check_finite("policy objective", objective.detach())
-        actor, gradient, grad_kl, _ = self._compute_actor_grad(divergence(distribution, old).mean(), objective)
+        actor, gradient, grad_kl, _ = self._compute_actor_grad(kl, objective)
         step = self._step_along(gradient, partial(self.hessian_vector_product, actor, grad_kl))
         check_finite("step of the policy", step)
         vector_to_parameters(parameters_to_vector(actor).detach() + step, actor)
         with torch.no_grad():
-            entropy = distribution.entropy()
-            kl = divergence(old, self.policy.get_distribution(data.observations)).mean()
+            moved = divergence(old, self.policy.get_distribution(data.observations)).mean()
         return actor, figures | {
             "policy_gradient_loss": -objective.item(),
-            "entropy_loss": float("nan") if entropy is None else -entropy.mean().item(),
-            "kl": kl.item(),
+            "entropy_loss": (log_prob if entropy is None else -entropy).mean().item(),
+            "kl": moved.item(),
         }
 
     def _step_along(self, gradient: Tensor, fisher: partial[Tensor]) -> Tensor:
