@@ -238,7 +238,7 @@ class SurrogateAlgorithm(CheckedOnPolicyAlgorithm):
         # Some distributions (squashed Gaussians) have no entropy in closed form.
         entropy_loss = -(-log_prob if entropy is None else entropy).mean()
         loss = policy_loss + self.ent_coef_schedule(self._current_progress_remaining) * entropy_loss
-        figures |= {"policy_gradient_loss": policy_loss.detach(), "entropy_loss": entropy_loss.detach()}
+        figures["entropy_loss"] = entropy_loss.detach()
         if values is not None:
             value_loss = F.mse_loss(data.returns, values.flatten())
             loss = loss + self.vf_coef * value_loss
@@ -262,7 +262,10 @@ class SurrogateAlgorithm(CheckedOnPolicyAlgorithm):
         self.policy.optimizer.step()
 
     def _policy_loss(self, batch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the policy's part of the loss, to be minimised, and figures to log, detached."""
+        """Return the policy's part of the loss, to be minimised, and figures to log, detached.
+
+        One of the figures is ``policy_gradient_loss``, without penalties.
+        """
         raise NotImplementedError
 
     def _end_round(self) -> dict[str, float]:

@@ -147,8 +147,9 @@ class GRPO(OptionalCritic):
         log_ratio = batch.log_prob - batch.data.old_log_prob
         kl = torch.exp(-log_ratio) + log_ratio - 1.0
         weights = batch.data.returns
-        figures = {"kl": kl.detach().mean(), "clip_fraction": clipped}
-        return -(weights * (surrogate - self.beta(progress) * kl)).mean(), figures
+        loss, penalty = -(weights * surrogate).mean(), (weights * kl).mean()
+        figures = {"policy_gradient_loss": loss.detach(), "kl": penalty.detach(), "clip_fraction": clipped}
+        return loss + self.beta(progress) * penalty, figures
 
 
 def standardized(values: Array) -> Array:

@@ -108,11 +108,11 @@ class MDPO(RemembersPreviousPolicy):
     def _policy_loss(self, batch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
         # `action_dist` is the distribution the log-probabilities were just taken from.
         kl = divergence(self.policy.action_dist, self._previous_distribution(batch.data.observations)).mean()
-        surrogate = (batch.ratio * batch.advantages).mean()
-        figures = {"kl": kl.detach()}
+        loss = -(batch.ratio * batch.advantages).mean()
+        figures = {"policy_gradient_loss": loss.detach(), "kl": kl.detach()}
         if self._step_now <= 0.0:
             return torch.zeros((), device=self.device), figures
-        return kl / self._step_now - surrogate, figures
+        return loss + kl / self._step_now, figures
 
     def _end_round(self) -> dict[str, float]:
         return super()._end_round() | {"step_size": self._step_now}

@@ -130,7 +130,8 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
     def _objective(self, data: RolloutBufferSamples, log_prob: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Return the objective whose natural gradient is followed, and figures to log."""
         advantages, _ = normalized(data.advantages, self.normalize_advantage)
-        return (torch.exp(log_prob - data.old_log_prob) * advantages).mean(), {}
+        objective = (torch.exp(log_prob - data.old_log_prob) * advantages).mean()
+        return objective, {"policy_gradient_loss": -objective.item()}
 
     def _natural_step(self, data: RolloutBufferSamples) -> tuple[list[nn.Parameter], dict[str, float]]:
         """Step the policy; return its parameters and what to log."""
@@ -149,7 +150,7 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
         with torch.no_grad():
             moved = divergence(old, self.policy.get_distribution(data.observations)).mean()
         return actor, figures | {
-            "policy_gradient_loss": -objective.item(),
+            "loss": -objective.item(),
             "entropy_loss": (log_prob if entropy is None else -entropy).mean().item(),
             "kl": moved.item(),
         }

@@ -126,6 +126,7 @@ class PerformativePPO(AnsweringWorld, SurrogateAlgorithm):
         surrogate, clipped = clipped_surrogate(batch.ratio, batch.advantages, clip_range)
         loss = -surrogate.mean()
         figures = {
+            "policy_gradient_loss": loss.detach(),
             "clip_fraction": clipped,
             "approx_kl": approximate_divergence(batch.log_prob - batch.data.old_log_prob),
         }

@@ -111,7 +111,8 @@ class PPOPenalty(RemembersPreviousPolicy):
     def _policy_loss(self, batch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
         # `action_dist` is the distribution the log-probabilities were just taken from.
         kl = divergence(self._previous_distribution(batch.data.observations), self.policy.action_dist).mean()
-        return self.beta * kl - (batch.ratio * batch.advantages).mean(), {}
+        loss = -(batch.ratio * batch.advantages).mean()
+        return loss + self.beta * kl, {"policy_gradient_loss": loss.detach()}
 
     def _end_round(self) -> dict[str, float]:
         kl, beta = self._mean_divergence(), self.beta

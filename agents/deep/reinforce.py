@@ -102,4 +102,5 @@ class REINFORCE(OptionalCritic):
             self._use(self.rollout_buffer.advantages, used)
 
     def _policy_loss(self, batch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
-        return -(batch.advantages * batch.log_prob).mean(), {}
+        loss = -(batch.advantages * batch.log_prob).mean()
+        return loss, {"policy_gradient_loss": loss.detach()}
