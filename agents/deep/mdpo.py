@@ -102,8 +102,12 @@ class MDPO(RemembersPreviousPolicy):
 
     def _begin_round(self) -> None:
         super()._begin_round()
-        # The last round of a training may end past its last step, where the progress remaining is below 0.
-        self._step_now = self.step_size(max(0.0, self._current_progress_remaining))
+        # The paper counts from the start of a round, so that the first one has t = 1 and the last one more than 0;
+        # Stable-Baselines3 has already counted the steps of this round as done.
+        steps = self.n_steps * self.n_envs
+        self._step_now = self.step_size(
+            min(1.0, self._current_progress_remaining + steps / max(1, self._total_timesteps))
+        )
 
     def _policy_loss(self, batch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
         # `action_dist` is the distribution the log-probabilities were just taken from.

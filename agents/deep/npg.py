@@ -42,7 +42,7 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
         step_size: step along the natural gradient, per unit of the (normalised) advantage, float or schedule; ``None``
             steps to the border of the trust region.
         cg_max_steps: steps of the conjugate gradient method at most.
-        cg_damping: multiple of the identity added to ``F``.
+        cg_damping: multiple of the identity added to ``F``, which is singular where parameters do not matter.
         n_critic_updates: passes over the rollout to fit the critic.
         normalize_advantage: shift and scale advantages to mean 0 and deviation 1 over the rollout.
         use_sde, sde_sample_freq, rollout_buffer_class, rollout_buffer_kwargs, stats_window_size, tensorboard_log,
@@ -143,7 +143,10 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
         kl = divergence(distribution, old).mean()
         objective, figures = self._objective(data, log_prob)
         check_finite("policy objective", objective.detach())
-        actor, gradient, grad_kl, _ = self._compute_actor_grad(kl, objective)
+        actor, grad_kl = self._actor(kl)
+        gradient = parameters_to_vector(
+            torch.autograd.grad(objective, actor, retain_graph=True, materialize_grads=True)
+        )
         step = self._step_along(gradient, partial(self.hessian_vector_product, actor, grad_kl))
         check_finite("step of the policy", step)
         vector_to_parameters(parameters_to_vector(actor).detach() + step, actor)
@@ -154,6 +157,16 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
             "entropy_loss": (log_prob if entropy is None else -entropy).mean().item(),
             "kl": moved.item(),
         }
+
+    def _actor(self, kl: Tensor) -> tuple[list[nn.Parameter], Tensor]:
+        """Return the parameters that move the policy, and the gradient of the divergence in them.
+
+        Unlike TRPO's own, it passes over frozen parameters and does not go by names.
+        """
+        trained = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
+        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(kl, trained, create_graph=True, allow_unused=True)
+        moving = [(parameter, grad) for parameter, grad in zip(trained, gradients, strict=True) if grad is not None]
+        return [parameter for parameter, _ in moving], parameters_to_vector(grad for _, grad in moving)
 
     def _step_along(self, gradient: Tensor, fisher: partial[Tensor]) -> Tensor:
         """Return the step from the gradient and the Fisher-vector product."""
