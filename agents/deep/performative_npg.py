@@ -39,7 +39,7 @@ class PerformativeNPG(AnsweringWorld, NPG):
             steps to the border of the trust region.
         performative_coef: weight of the world's answer, float or schedule; see :class:`agents.PePG`.
         cg_max_steps: steps of the conjugate gradient method at most.
-        cg_damping: multiple of the identity added to the Fisher information, which is singular where parameters do not matter.
+        cg_damping: multiple of the identity added to the Fisher information, see :class:`agents.deep.NPG`.
         n_critic_updates: passes over the rollout to fit the critic.
         normalize_advantage: shift and scale advantages to mean 0 and deviation 1 over the rollout.
         strict: raise ``ValueError`` instead of warning when the environment has no response map.

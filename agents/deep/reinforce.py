@@ -35,7 +35,8 @@ class REINFORCE(OptionalCritic):
         normalize_advantage: shift and scale ``G - b`` to mean 0 and deviation 1 over the rollout.
         ent_coef: weight of the entropy, float or schedule.
         vf_coef: weight of the loss of the baseline.
-        max_grad_norm: gradients are clipped to this norm.
+        max_grad_norm: gradients are clipped to this norm, policy and baseline together: a small one lets the errors of
+            the baseline, which are as large as returns, drown the policy.
         use_sde, sde_sample_freq, rollout_buffer_class, rollout_buffer_kwargs, stats_window_size, tensorboard_log,
             policy_kwargs, verbose, seed, device, _init_setup_model: as in Stable-Baselines3.
 
@@ -47,14 +48,14 @@ class REINFORCE(OptionalCritic):
         self,
         policy: str | type[ActorCriticPolicy],
         env: GymEnv | str,
-        learning_rate: float | Schedule = 3e-3,
+        learning_rate: float | Schedule = 5e-3,
         n_steps: int = 256,
         gamma: float = 0.99,
         baseline: bool = True,
         normalize_advantage: bool = True,
         ent_coef: float | Schedule = 0.0,
         vf_coef: float = 0.5,
-        max_grad_norm: float = 0.5,
+        max_grad_norm: float = 100.0,
         use_sde: bool = False,
         sde_sample_freq: int = -1,
         rollout_buffer_class: type[RolloutBuffer] | None = None,
