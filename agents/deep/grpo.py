@@ -126,8 +126,9 @@ class GRPO(OptionalCritic):
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
         """Collect a round of episodes, all from their beginning."""
-        self._last_obs = env.reset()  # type: ignore[assignment]
-        self._last_episode_starts = np.ones(env.num_envs, dtype=bool)
+        if not self._last_dones().all():
+            self._last_obs = env.reset()  # type: ignore[assignment]
+            self._last_episode_starts = np.ones(env.num_envs, dtype=bool)
         return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
 
     def _begin_round(self) -> None:
