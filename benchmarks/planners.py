@@ -14,6 +14,8 @@ from agents.planning import (
     log_barrier,
     natural_policy_gradient,
     pepg,
+    policy_iteration,
+    value_iteration,
 )
 from perf_envs import exact
 
@@ -30,13 +32,29 @@ PLANNERS = {
     "`conservative_policy_iteration`, myopic": lambda problem: conservative_policy_iteration(
         problem, performative_coef=0.0
     ),
+    "`policy_iteration`": policy_iteration,
+    "`policy_iteration`, myopic": lambda problem: policy_iteration(problem, performative_coef=0.0),
+    "`value_iteration`": lambda problem: value_iteration(problem, n_iterations=1000),
+    "`value_iteration`, myopic": lambda problem: value_iteration(problem, performative_coef=0.0, n_iterations=1000),
 }
+#: Numbers of starts whose cost is compared.
+STARTS = (1, 4, 16)
 
 HEADER = """# Planners on the registered worlds
 
 Performative value `J` of what each planner returns at its default settings, and the seconds it took on one core, made
 by `python benchmarks/planners.py`. Myopic planners (`performative_coef=0`) look for a stable policy, and so do best
-responses (`exact.stable_policy`).
+responses (`exact.stable_policy`). Policy and value iteration are made for worlds that stand still: in one that answers
+they may go round in circles, and then return the best policy met.
+
+"""
+
+STARTS_HEADER = """
+
+## The price of many starts
+
+`J` and gradients computed by `pepg` from several starts: losers are dropped after a short trial, so that many starts
+cost much less than their number.
 
 """
 
@@ -66,7 +84,22 @@ def main():
         print(lines[-1], flush=True)
     lines.append(row("best responses", iterate_best_responses, problems))
     lines.append("| best known | " + " | ".join(f"{exact.best_known(p).value:.6f}" for p in problems) + " |")
-    PAGE.write_text(HEADER + "\n".join(lines) + "\n")
+    PAGE.write_text(HEADER + "\n".join(lines) + STARTS_HEADER + "\n".join(price_of_starts(problems)) + "\n")
+
+
+def price_of_starts(problems):
+    """Return a table of what more starts cost and bring."""
+    lines = [f"| starts | {' | '.join(perf_envs.WORLDS)} |", "|---" * (1 + len(problems)) + "|"]
+    single = [None] * len(problems)
+    for n_starts in STARTS:
+        cells = []
+        for index, problem in enumerate(problems):
+            result = pepg(problem, n_starts=n_starts)
+            single[index] = single[index] or result.n_iter
+            cells.append(f"{result.value:.6f} ({result.n_iter}, x {result.n_iter / single[index]:.1f})")
+        lines.append(f"| {n_starts} | {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    return lines
 
 
 if __name__ == "__main__":

@@ -1,25 +1,32 @@
 """Performative environments for Gymnasium: worlds whose dynamics answer the deployed policy.
 
-Importing this package registers ``PerformativeGridWorld-v0``, ``PerformativePricing-v0`` and ``SoftmaxPeMDP-v0``.
+Importing this package registers ``PerformativeGridWorld-v0``, ``PerformativePricing-v0``, ``SoftmaxPeMDP-v0`` and
+``LinearPricing-v0``.
 """
 
 from gymnasium.envs.registration import register
 
 from perf_envs import exact
+from perf_envs.base_env import WorldEnv
 from perf_envs.deployment import World, policy_table
 from perf_envs.dynamics import Dynamics, Shift
+from perf_envs.gaussian_policies import gaussian_policy
 from perf_envs.performative_env import PerformativeEnv
 from perf_envs.problem import PerformativeMDP, ResponseMap
+from perf_envs.responses.linear_demand import LinearPricingProblem, Market
 from perf_envs.vector import PerformativeVectorEnv
 
 __version__ = "0.1.0"
 
-#: Registered ids and the step limit of their episodes (``None``: the world ends them itself).
+#: Registered tabular worlds, whose ``problem`` is a :class:`PerformativeMDP`, and the step limit of their episodes
+#: (``None``: the world ends them itself).
 WORLDS: dict[str, int | None] = {}
+#: Registered worlds with continuous actions, and the step limit of their episodes.
+CONTINUOUS_WORLDS: dict[str, int | None] = {}
 
 
-def _register(name: str, module: str, max_episode_steps: int | None) -> None:
-    WORLDS[f"{name}-v0"] = max_episode_steps
+def _register(worlds: dict[str, int | None], name: str, module: str, max_episode_steps: int | None) -> None:
+    worlds[f"{name}-v0"] = max_episode_steps
     register(
         id=f"{name}-v0",
         entry_point=f"perf_envs.{module}:{name}",
@@ -28,19 +35,25 @@ def _register(name: str, module: str, max_episode_steps: int | None) -> None:
     )
 
 
-_register("PerformativeGridWorld", "gridworld", 100)
-_register("PerformativePricing", "pricing", None)
-_register("SoftmaxPeMDP", "softmax_pemdp", 100)
+_register(WORLDS, "PerformativeGridWorld", "gridworld", 100)
+_register(WORLDS, "PerformativePricing", "pricing", None)
+_register(WORLDS, "SoftmaxPeMDP", "softmax_pemdp", 100)
+_register(CONTINUOUS_WORLDS, "LinearPricing", "linear_pricing", None)
 
 __all__ = [
+    "CONTINUOUS_WORLDS",
     "WORLDS",
     "Dynamics",
+    "LinearPricingProblem",
+    "Market",
     "PerformativeEnv",
     "PerformativeMDP",
     "PerformativeVectorEnv",
     "ResponseMap",
     "Shift",
     "World",
+    "WorldEnv",
     "exact",
+    "gaussian_policy",
     "policy_table",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,24 +12,27 @@ from numpy.typing import NDArray
 
 from perf_envs.dynamics import Dynamics, Shift
 from perf_envs.problem import PerformativeMDP
+from perf_envs.rounds import Deployment, Rounds
 from perf_envs.sampling import StepSampler
-from perf_envs.validation import as_policy, check_choice, check_count, check_number
+from perf_envs.validation import as_policy
 
-Deployment = Literal["observed", "declared"]
+__all__ = ["Deployment", "World", "policy_table"]
+
 Table = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 #: Weight of the previous estimate, in observations per state, when the deployed policy is re-estimated from counts.
 _PRIOR_OBSERVATIONS = 1.0
 
 
-class World:
+class World(Rounds[Dynamics]):
     """The part of a performative environment that remembers: the dynamics in force, the round, the estimated policy.
 
     Args:
         problem: the performative Markov decision process.
         deployment: ``"observed"`` re-estimates the policy from the last ``round_length`` actions and answers by itself;
             ``"declared"`` moves only when :meth:`deploy` is called.
-        round_length: steps in an observed round.
+        round_length: steps in an observed round, of each agent where several share the world (:meth:`share`).
         adaptation_rate: share ``w`` in (0, 1] of the world that answers a deployment at once; the rest stays as it was.
 
     Attributes:
@@ -46,56 +50,51 @@ class World:
         adaptation_rate: float = 1.0,
     ) -> None:
         self.problem = problem
-        self.set_deployment(deployment)
-        self.round_length = check_count("round_length", round_length)
-        self.adaptation_rate = check_number("adaptation_rate", adaptation_rate, above=0.0, at_most=1.0)
-        self._unshifted = problem.unshifted().detach()
-        self.restart()
+        super().__init__(problem.unshifted().detach(), deployment, round_length, adaptation_rate)
 
-    def set_deployment(self, mode: Deployment) -> None:
-        """Choose whether the world watches the actions or waits to be told."""
-        check_choice("deployment", mode, ("observed", "declared"))
-        self.deployment: Deployment = mode
-
-    def restart(self) -> None:
-        """Go back to round 0: the unshifted world, nothing observed."""
+    def restart(self, seed: int = 0) -> None:
+        """Go back to round 0: the unshifted world, nothing observed; ``seed`` is that of answers that are random."""
         shape = (self.problem.n_states, self.problem.n_actions)
-        self.round = 0
         self.policy: Table = np.full(shape, 1.0 / shape[1])
-        self._counts: Table = np.zeros(shape)
-        self._steps_observed = 0
-        self._news: Shift | None = None
-        self._set_dynamics(self._unshifted)
+        # Python's own array, seen by numpy through `_counts`: adding to one item of it costs a fifth.
+        self._tally = array("d", bytes(8 * shape[0] * shape[1]))
+        super().restart(seed)
 
-    def deploy(self, policy: object) -> Shift:
-        """Hand a policy table ``[S, A]`` to the world and start the next round; return how far the world moved."""
+    def deploy(self, policy: object, answer: Dynamics | None = None) -> Shift:
+        """Hand a policy table ``[S, A]`` to the world and start the next round; return how far the world moved.
+
+        Args:
+            policy: the table.
+            answer: the world's answer to it, if the caller has it from ``problem.response`` already; a world that
+                answers at random draws one of its own.
+        """
         table = as_policy(policy, self.problem.n_states, self.problem.n_actions, "policy").detach()
-        with torch.no_grad():
-            answer = self.problem.response(table).detach()
-        moved = answer if self.adaptation_rate == 1.0 else self.dynamics.mix(answer, self.adaptation_rate)
-        shift = moved.shift_from(self.dynamics)
-        # Everything that can fail is done: from here on the world is in the new round.
-        self._set_dynamics(moved)
+        if answer is None or self.problem.is_random:
+            # A failed deployment leaves no trace, so chance comes from the number of the round, not from a stream.
+            rng = np.random.default_rng([self._seed, self.round])
+            with torch.no_grad():
+                answer = self.problem.draw(table, rng).detach()
+        shift = self._begin_round(answer)
         self.policy = table.numpy().copy()
         self._counts[:] = 0.0
-        self._steps_observed = 0
-        self.round += 1
-        self._news = shift
         return shift
 
     def observe(self, state: int, action: int) -> None:
         """Take note of one step; in observed mode the last step of a round makes the world answer."""
         if self.deployment == "observed":
-            self._counts[state, action] += 1.0
+            self._tally[state * self.problem.n_actions + action] += 1.0
             self._end_round_if_due(1)
 
-    def observe_many(self, states: NDArray[np.int64], actions: NDArray[np.int64]) -> None:
-        """Take note of steps made side by side, as ``[n]`` arrays."""
+    def observe_many(self, states: Ints, actions: Ints, idle: Ints | None = None) -> None:
+        """Take note of steps made side by side, as ``[n]`` arrays, except by those whose indices are in ``idle``."""
         if self.deployment == "observed":
-            n_states, n_actions = self._counts.shape
-            seen = np.bincount(states * n_actions + actions, minlength=n_states * n_actions)
-            self._counts += seen.reshape(n_states, n_actions)
-            self._end_round_if_due(len(states))
+            rows = states * self.problem.n_actions + actions
+            counts = self._counts.reshape(-1)
+            counts += np.bincount(rows, minlength=len(counts))
+            n_idle = 0 if idle is None else len(idle)
+            if n_idle:
+                np.subtract.at(counts, rows[idle], 1.0)
+            self._end_round_if_due(len(rows) - n_idle)
 
     def estimate(self) -> Table:
         """Return the policy estimated from the actions seen in this round, smoothed towards the one believed so far."""
@@ -103,31 +102,25 @@ class World:
         smoothed: Table = (self._counts + _PRIOR_OBSERVATIONS * self.policy) / (visits + _PRIOR_OBSERVATIONS)
         return smoothed
 
-    def step_info(self) -> dict[str, Any]:
-        """Return what the info of the next step says about the world: the round and, once, the shift it began with."""
-        info: dict[str, Any] = {"round": self.round}
-        if self._news is not None:
-            info["shift"], info["reward_shift"] = self._news
-            self._news = None
-        return info
+    def _answer_estimate(self) -> None:
+        self.deploy(self.estimate())
 
-    def _end_round_if_due(self, n_steps: int) -> None:
-        self._steps_observed += n_steps
-        if self._steps_observed >= self.round_length:
-            self.deploy(self.estimate())
+    def _make_sampler(self, dynamics: Dynamics) -> StepSampler:
+        return StepSampler(dynamics)
 
-    def _set_dynamics(self, dynamics: Dynamics) -> None:
-        self.dynamics = dynamics
-        self.sampler = StepSampler(dynamics)
+    @property
+    def _counts(self) -> Table:
+        """How often each action was seen in each state in this round, ``[S, A]``; a view, to write through."""
+        return np.frombuffer(self._tally).reshape(self.policy.shape)
 
 
-def policy_table(policy: Any, observations: NDArray[Any], n_actions: int) -> Table:
+def policy_table(policy: Any, observations: Any, n_actions: int) -> Table:
     """Return the table ``[S, A]`` of a policy in any of the forms users have it in.
 
     Args:
         policy: an array or tensor ``[S, A]``; a Stable-Baselines3 model or policy, asked for its action probabilities
             (or, for value-based ones, its greedy action); or a callable ``observation -> probabilities [A]``.
-        observations: the observation of every state, ``[S, ...]``.
+        observations: the observation of every state, ``[S, ...]`` or a dictionary of such arrays.
         n_actions: number of actions ``A``.
 
     Raises:
@@ -140,10 +133,20 @@ def policy_table(policy: Any, observations: NDArray[Any], n_actions: int) -> Tab
         actions, _ = policy.predict(observations, deterministic=True)
         table = np.eye(n_actions)[np.asarray(actions)]
     elif isinstance(policy, Callable) and not isinstance(policy, torch.Tensor):  # type: ignore[arg-type]
-        table = [_probabilities(policy(observation)) for observation in observations]
+        table = [_probabilities(policy(observation)) for observation in each_observation(observations)]
     else:
         table = policy
-    return as_policy(table, len(observations), n_actions, "policy").detach().cpu().numpy()
+    n_states = sum(1 for _ in each_observation(observations))
+    return as_policy(table, n_states, n_actions, "policy").detach().cpu().numpy()
+
+
+def each_observation(observations: Any) -> Iterator[Any]:
+    """Yield the observations of a batch, an array ``[S, ...]`` or a dictionary of such arrays, one by one."""
+    if not isinstance(observations, Mapping):
+        yield from observations
+        return
+    for row in zip(*observations.values(), strict=True):
+        yield dict(zip(observations, row, strict=True))
 
 
 def _probabilities(answer: Any) -> Any:
@@ -152,7 +155,8 @@ def _probabilities(answer: Any) -> Any:
     return np.asarray(answer)
 
 
-def _network_probabilities(network: Any, observations: NDArray[Any]) -> Any:
+def _network_probabilities(network: Any, observations: Any) -> Any:
+    network.set_training_mode(False)  # as Stable-Baselines3 does to predict: no dropout, no batch statistics
     with torch.no_grad():
         inputs, _ = network.obs_to_tensor(observations)
         distribution = network.get_distribution(inputs).distribution

@@ -18,6 +18,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from perf_envs.pickling import PickledByValue
 from perf_envs.validation import as_policy, check_distributions, check_number
 
 
@@ -31,7 +32,7 @@ class Shift(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Dynamics:
+class Dynamics(PickledByValue):
     """Transition kernel and expected reward of a tabular world, as float64 tensors that may carry gradients.
 
     Attributes:
@@ -159,12 +160,17 @@ class Dynamics:
         """Return how far these dynamics are from ``other``."""
         rows = np.repeat(np.arange(self.n_states * self.n_actions), self.probs.shape[2])
 
-        def matrix(dynamics: Dynamics) -> sp.csr_array:
-            entries = dynamics.probs.detach().numpy().ravel()
+        def matrix(dynamics: Dynamics, entries: Tensor) -> sp.csr_array:
             columns = dynamics.expanded_successors().numpy().ravel()
-            return sp.csr_array((entries, (rows, columns)), shape=(rows[-1] + 1, self.n_states))
+            return sp.csr_array(
+                (entries.detach().numpy().ravel(), (rows, columns)), shape=(rows[-1] + 1, self.n_states)
+            )
 
-        transition = float(abs(matrix(self) - matrix(other)).sum(axis=1).max())
+        if torch.equal(self.successors, other.successors):
+            difference = matrix(self, self.probs - other.probs)
+        else:
+            difference = matrix(self, self.probs) - matrix(other, other.probs)
+        transition = float(abs(difference).sum(axis=1).max())
         return Shift(transition, float((self.rewards - other.rewards).detach().abs().max()))
 
 

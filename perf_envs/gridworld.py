@@ -12,6 +12,7 @@ from perf_envs.grids import GridLike, check_goal, next_states, perturbed_grids, 
 from perf_envs.performative_env import PerformativeEnv
 from perf_envs.problem import PerformativeMDP
 from perf_envs.responses.followers import NO_INTERVENTION, FollowerResponse
+from perf_envs.responses.robustness import Wrapping
 from perf_envs.validation import check_count, check_number
 from perf_envs.vector import PerformativeVectorEnv
 
@@ -49,7 +50,8 @@ class PerformativeGridWorld(PerformativeEnv):
     * ``follower_grids=None``: array ``[F, rows, columns]`` of the rewards each follower sees, instead of
       ``n_followers`` grids perturbed with ``epsilon``.
     * ``intervention_cost=0.05``: what an intervention costs a follower.
-    * ``adaptation_rate``, ``deployment``, ``round_length``, ``render_mode``: see :class:`PerformativeEnv`.
+    * ``adaptation_rate``, ``deployment``, ``round_length``, ``response_wrapper``, ``render_mode``: see
+      :class:`PerformativeEnv`.
 
     ## References
     Mandal, Triantafyllou and Radanovic, "Performative Reinforcement Learning", ICML 2023.
@@ -70,6 +72,7 @@ class PerformativeGridWorld(PerformativeEnv):
         adaptation_rate: float = 1.0,
         deployment: Deployment = "observed",
         round_length: int = 1000,
+        response_wrapper: Wrapping | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.grid = read_grid(grid)
@@ -95,6 +98,7 @@ class PerformativeGridWorld(PerformativeEnv):
             deployment=deployment,
             round_length=round_length,
             adaptation_rate=adaptation_rate,
+            response_wrapper=response_wrapper,
             render_mode=render_mode,
         )
 

@@ -10,6 +10,7 @@ from perf_envs.deployment import Deployment
 from perf_envs.performative_env import PerformativeEnv
 from perf_envs.problem import PerformativeMDP
 from perf_envs.responses.customers import CustomerResponse
+from perf_envs.responses.robustness import Wrapping
 from perf_envs.validation import check_count, check_number
 from perf_envs.vector import PerformativeVectorEnv
 
@@ -48,7 +49,8 @@ class PerformativePricing(PerformativeEnv):
       ``w = base_willingness - shift * (m(pi, w) - reference_price)`` with ``m`` the mean posted price in that market.
     * ``temperature=1.0``: spread of valuations.
     * ``gamma=0.99``: discount.
-    * ``adaptation_rate``, ``deployment``, ``round_length``, ``render_mode``: see :class:`PerformativeEnv`.
+    * ``adaptation_rate``, ``deployment``, ``round_length``, ``response_wrapper``, ``render_mode``: see
+      :class:`PerformativeEnv`.
 
     ## References
     The season is the textbook problem of Gallego and van Ryzin, "Optimal dynamic pricing of inventories with stochastic
@@ -74,6 +76,7 @@ class PerformativePricing(PerformativeEnv):
         adaptation_rate: float = 1.0,
         deployment: Deployment = "observed",
         round_length: int = 1000,
+        response_wrapper: Wrapping | None = None,
         render_mode: str | None = None,
     ) -> None:
         n_prices = check_count("n_prices", n_prices, at_least=2)
@@ -98,6 +101,7 @@ class PerformativePricing(PerformativeEnv):
             deployment=deployment,
             round_length=round_length,
             adaptation_rate=adaptation_rate,
+            response_wrapper=response_wrapper,
             render_mode=render_mode,
         )
 

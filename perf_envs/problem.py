@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from perf_envs.dynamics import Dynamics
+from perf_envs.pickling import PickledByValue
 from perf_envs.validation import as_policy, check_count, check_distributions, check_number
 
 
-class ResponseMap:
+class ResponseMap(PickledByValue):
     """How a world answers a deployed policy: a differentiable map ``pi -> Dynamics``.
 
     Subclasses implement :meth:`respond`, and :meth:`unshifted` where the world before the first deployment is not the
-    answer to the uniform policy.
+    answer to the uniform policy. Where deployments are answered at random (``is_random``) they implement :meth:`draw`
+    and :meth:`realisations` as well.
     """
 
     n_states: int
     n_actions: int
+    is_random: bool = False
 
     def __call__(self, pi: object) -> Dynamics:
         """Check the policy ``[S, A]`` and return the world's answer to it."""
@@ -34,6 +38,30 @@ class ResponseMap:
         """Return the world before anything was deployed."""
         return self.respond(torch.full((self.n_states, self.n_actions), 1.0 / self.n_actions, dtype=torch.float64))
 
+    def draw(self, pi: Tensor, rng: np.random.Generator) -> Dynamics:
+        """Return the answer to one deployment of a valid policy table, which may be random."""
+        return self.respond(pi)
+
+    def realisations(self) -> tuple[ResponseMap, ...]:
+        """Return the maps without chance over which exact values of this one are averaged: itself, if it has none."""
+        return (self,)
+
+
+class ConstantResponse(ResponseMap):
+    """A world that stands still: differentiable, with gradient zero.
+
+    Args:
+        dynamics: the answer to every policy.
+    """
+
+    def __init__(self, dynamics: Dynamics) -> None:
+        self.dynamics = dynamics.detach()
+        self.n_states, self.n_actions = dynamics.n_states, dynamics.n_actions
+
+    def respond(self, pi: Tensor) -> Dynamics:
+        """Return the same dynamics for every ``pi``."""
+        return replace(self.dynamics, rewards=self.dynamics.rewards + 0.0 * pi)
+
 
 class _FunctionResponse(ResponseMap):
     """A plain function as a response map."""
@@ -45,7 +73,7 @@ class _FunctionResponse(ResponseMap):
         return self.function(pi)
 
 
-class PerformativeMDP:
+class PerformativeMDP(PickledByValue):
     """A performative Markov decision process: a response map, a start distribution and a discount.
 
     Args:
@@ -74,6 +102,13 @@ class PerformativeMDP:
             response = _FunctionResponse(response, len(self.rho), check_count("n_actions", n_actions))
         self.response_map: ResponseMap = response
 
+    @classmethod
+    def fixed(cls, dynamics: Dynamics) -> PerformativeMDP:
+        """Return a world that stands still whatever is deployed, from dynamics that carry ``gamma`` and ``rho``."""
+        if dynamics.gamma is None or dynamics.rho is None:
+            raise ValueError("dynamics must carry gamma and rho: set Dynamics(gamma=..., rho=...)")
+        return cls(ConstantResponse(dynamics), dynamics.rho, dynamics.gamma)
+
     @property
     def n_states(self) -> int:
         """Number of states ``S``."""
@@ -87,6 +122,22 @@ class PerformativeMDP:
     def response(self, pi: object) -> Dynamics:
         """Return the world's answer to ``pi [S, A]``: dynamics that carry the gradient with respect to ``pi``."""
         return self._complete(self.response_map(pi))
+
+    def draw(self, pi: object, rng: np.random.Generator) -> Dynamics:
+        """Return the world's answer to one deployment: :meth:`response`, unless the world answers at random."""
+        return self._complete(self.response_map.draw(as_policy(pi, self.n_states, self.n_actions), rng))
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the world answers deployments at random."""
+        return self.response_map.is_random
+
+    @property
+    def realisations(self) -> tuple[PerformativeMDP, ...]:
+        """The problems over which exact values are averaged: this one, unless the world answers at random."""
+        if not self.is_random:
+            return (self,)
+        return tuple(PerformativeMDP(one, self.rho, self.gamma) for one in self.response_map.realisations())
 
     def unshifted(self) -> Dynamics:
         """Return the world of round 0, before any deployment."""

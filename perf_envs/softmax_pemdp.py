@@ -10,6 +10,7 @@ import torch
 from perf_envs.deployment import Deployment
 from perf_envs.performative_env import PerformativeEnv
 from perf_envs.problem import PerformativeMDP
+from perf_envs.responses.robustness import Wrapping
 from perf_envs.responses.softmax import SoftmaxResponse
 from perf_envs.validation import check_count
 from perf_envs.vector import PerformativeVectorEnv
@@ -45,7 +46,8 @@ class SoftmaxPeMDP(PerformativeEnv):
     * ``kappa=1.0``, ``xi=0.5``: how strongly transitions and rewards answer; ``xi`` may be negative (crowding out).
     * ``instance_seed=0``: the instance; logits of ``P0`` and ``psi`` are standard normal, ``r0`` is uniform in [0, 1].
     * ``gamma=0.9``: discount.
-    * ``adaptation_rate``, ``deployment``, ``round_length``, ``render_mode``: see :class:`PerformativeEnv`.
+    * ``adaptation_rate``, ``deployment``, ``round_length``, ``response_wrapper``, ``render_mode``: see
+      :class:`PerformativeEnv`.
 
     ## References
     Basu, Das, Driss and Mukherjee, "Performative Policy Gradient", arXiv 2512.20576.
@@ -66,6 +68,7 @@ class SoftmaxPeMDP(PerformativeEnv):
         adaptation_rate: float = 1.0,
         deployment: Deployment = "observed",
         round_length: int = 1000,
+        response_wrapper: Wrapping | None = None,
         render_mode: str | None = None,
     ) -> None:
         n_states = check_count("n_states", n_states)
@@ -86,6 +89,7 @@ class SoftmaxPeMDP(PerformativeEnv):
             deployment=deployment,
             round_length=round_length,
             adaptation_rate=adaptation_rate,
+            response_wrapper=response_wrapper,
             render_mode=render_mode,
         )
 

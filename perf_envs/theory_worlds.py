@@ -6,30 +6,12 @@ Distribution Shift", JMLR 22 (2021), arXiv 1908.00261.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from perf_envs.dynamics import Dynamics
-from perf_envs.problem import PerformativeMDP, ResponseMap
+from perf_envs.problem import ConstantResponse, PerformativeMDP
 from perf_envs.validation import check_count, check_number
-
-
-class ConstantResponse(ResponseMap):
-    """A world that stands still: differentiable, with gradient zero.
-
-    Args:
-        dynamics: the answer to every policy.
-    """
-
-    def __init__(self, dynamics: Dynamics) -> None:
-        self.dynamics = dynamics
-        self.n_states, self.n_actions = dynamics.n_states, dynamics.n_actions
-
-    def respond(self, pi: Tensor) -> Dynamics:
-        """Return the same dynamics for every ``pi``."""
-        return replace(self.dynamics, rewards=self.dynamics.rewards + 0.0 * pi)
 
 
 def nonconcavity_witness(reward: float = 1.0, gamma: float = 0.9) -> PerformativeMDP:

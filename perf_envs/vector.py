@@ -6,23 +6,27 @@ answered once, not once per copy.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from perf_envs.deployment import World
-from perf_envs.performative_env import PerformativeEnv
-from perf_envs.validation import check_count
+from perf_envs.base_env import WorldEnv
+from perf_envs.validation import check_choice, check_count
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
 class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
-    """Vector form of a tabular performative world.
+    """Vector form of a performative world.
+
+    An observed round lasts ``round_length`` steps of each sub-environment, as it does where every agent has a world of
+    its own (``SyncVectorEnv``); the policy is estimated from the ``round_length * num_envs`` actions of all of them.
 
     Args:
         num_envs: number of agents ``n`` stepped side by side.
@@ -38,7 +42,7 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         ValueError: an argument is out of range, or a finished sub-environment is stepped in ``DISABLED`` mode.
     """
 
-    world_class: ClassVar[type[PerformativeEnv]]
+    world_class: ClassVar[type[WorldEnv]]
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012
 
     def __init__(
@@ -63,16 +67,21 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         self.metadata = {**self.metadata, "autoreset_mode": self._autoreset}
         #: The scalar environment this is the vector form of: its world is shared by all sub-environments.
         self.single = self.world_class(**kwargs)
-        self.world: World = self.single.world
-        self.problem = self.single.problem
+        self.world: Any = self.single.world
+        self.world.share(self.num_envs)
+        self.problem: Any = self.single.problem
         self.single_observation_space = self.single.observation_space
         self.single_action_space = self.single.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.render_mode = None
+        #: Keys of the world's info that are reported, see :meth:`report_only`.
+        self.info_keys = frozenset(self._all_info_keys())
         self._states: Ints = np.zeros(self.num_envs, dtype=np.int64)
         self._steps: Ints = np.zeros(self.num_envs, dtype=np.int64)
         self._done: Bools = np.zeros(self.num_envs, dtype=np.bool_)
+        self._everyone: Bools = np.ones(self.num_envs, dtype=np.bool_)
+        self._was_reset = False
 
     @property
     def state(self) -> Ints:
@@ -85,72 +94,107 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
             raise AttributeError(name)
         return getattr(self.single, name)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Ints, dict[str, Any]]:
+    def report_only(self, info_keys: Collection[str]) -> None:
+        """Report only these keys of the world's info from now on: what nobody reads takes up to a third of a step.
+
+        Raises:
+            ValueError: the world has no such info.
+        """
+        known = self._all_info_keys()
+        self.info_keys = frozenset(check_choice("info_keys", key, known) for key in info_keys)
+
+    def _all_info_keys(self) -> list[str]:
+        return ["round", "shift", "reward_shift", *self.single._describe(0, 0, 0)]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start episodes, in all sub-environments or those of ``options["reset_mask"]``; a seed restarts the world."""
         mask = self._reset_mask(options)
         if seed is not None:
             super().reset(seed=seed)
-            self.world.restart()
-        self._start(mask)
-        return self._states.copy(), self._spread({"round": self.world.round})
-
-    def step(self, actions: Any) -> tuple[Ints, NDArray[np.float64], Bools, Bools, dict[str, Any]]:
-        """Make one step in every sub-environment; in ``NEXT_STEP`` mode those that had finished are reset instead."""
-        actions = self._check_actions(actions)
-        # Uniforms are drawn for every sub-environment, finished or not: the stream does not depend on who finished.
-        uniforms = self.np_random.random(self.num_envs)
-        info = self.world.step_info()
-        idle = self._done if self._done.any() else None
-        states = self._states
-        following, rewards, outcomes = self.world.sampler.step_many(states, actions, uniforms)
-        described = self.single._describe(states, actions, outcomes)
-        if idle is None:
-            self.world.observe_many(states, actions)
-        else:
-            self.world.observe_many(states[~idle], actions[~idle])
-            rewards = np.where(idle, 0.0, rewards)
-        self._states = following
-        self._steps += 1
-        terminated = self.single._absorbing[following]
-        truncated = self._steps >= self.max_episode_steps if self.max_episode_steps else np.zeros_like(terminated)
-        infos = self._spread(info) | self._spread(described, None if idle is None else ~idle)
-        if idle is not None:
-            terminated, truncated = terminated & ~idle, truncated & ~idle
-            self._start(idle)
-        finished = terminated | truncated
-        self._done = finished
-        if self._autoreset is AutoresetMode.SAME_STEP and finished.any():
-            infos |= {"final_obs": self._states.copy(), "_final_obs": finished.copy()}
-            infos |= {"final_info": self._spread(info | described, finished), "_final_info": finished.copy()}
-            self._start(finished)
-        return self._states.copy(), rewards, terminated, truncated, infos
-
-    def _start(self, mask: Bools) -> None:
-        """Draw start states for the masked sub-environments."""
-        draws = self.np_random.random(int(mask.sum()))
-        self._states = self._states.copy()
-        self._states[mask] = self.single._start.searchsorted(draws, side="right")
-        self._steps[mask] = 0
+            self.world.restart(seed)
+        self._start(mask.nonzero()[0])
         self._done = self._done & ~mask
+        self._was_reset = True
+        return self._observations(), self._spread({"round": self.world.round})
 
-    def _check_actions(self, actions: Any) -> Ints:
-        chosen = np.asarray(actions)
-        if chosen.dtype.kind not in "iu":
-            raise ValueError(f"actions must be whole numbers, got {chosen.dtype}")
-        chosen = chosen.astype(np.int64)
-        if chosen.shape != (self.num_envs,):
-            raise ValueError(f"actions must have shape ({self.num_envs},), got {chosen.shape}")
-        if chosen.min() < 0 or chosen.max() >= self.problem.n_actions:
-            raise ValueError(f"actions must be in 0..{self.problem.n_actions - 1}, got {actions!r}")
+    def step(self, actions: Any) -> tuple[Any, NDArray[np.float64], Bools, Bools, dict[str, Any]]:
+        """Make one step in every sub-environment; in ``NEXT_STEP`` mode those that had finished are reset instead.
+
+        All arrays returned are the caller's to keep.
+        """
+        actions = self._check_step(actions)
+        # Noise is drawn for every sub-environment, finished or not: the stream does not depend on who finished.
+        noise = self._draw_noise()
+        info = self.world.step_info()
+        states, idle = self._states, self._done.nonzero()[0]
+        self._states, rewards, outcomes = self.world.sampler.step_many(states, actions, noise)
+        described = self.single._describe(states, actions, outcomes) if self.info_keys else {}
+        self.world.observe_many(states, actions, idle)
+        self._steps += 1
+        terminated: Bools = self.single._absorbing.take(self._states)
+        limit = self.max_episode_steps
+        truncated: Bools = np.zeros(self.num_envs, dtype=np.bool_) if limit is None else self._steps >= limit
+        if len(idle):
+            infos = self._spread(info) | self._spread(described, ~self._done)
+            rewards[idle], terminated[idle], truncated[idle] = 0.0, False, False
+            self._start(idle)
+        else:
+            infos = self._spread(info | described)
+        self._done = terminated | truncated
+        if self._autoreset is AutoresetMode.SAME_STEP:
+            self._restart_finished(info | described, infos)
+        return self._observations(), rewards, terminated, truncated, infos
+
+    def _observations(self) -> Any:
+        """Return what the agents see, an array of its own."""
+        return self.single._observation(self._states.copy())
+
+    def _draw_noise(self) -> NDArray[np.float64]:
+        """Return the random numbers that the sampler needs for one step of all sub-environments."""
+        return self.np_random.random(self.num_envs)
+
+    def _restart_finished(self, info: dict[str, Any], infos: dict[str, Any]) -> None:
+        """Start new episodes at once where one has ended, and tell in ``infos`` how it ended."""
+        finished = self._done.nonzero()[0]
+        if not len(finished):
+            return
+        infos["final_obs"], infos["_final_obs"] = self._observations(), self._done
+        infos["final_info"], infos["_final_info"] = self._spread(info, self._done), self._done.copy()
+        self._start(finished)
+        self._done = np.zeros(self.num_envs, dtype=np.bool_)
+
+    def _start(self, chosen: Ints) -> None:
+        """Draw start states for the sub-environments with the given indices."""
+        draws = self.np_random.random(len(chosen))
+        self._states[chosen] = self.single._start.searchsorted(draws, side="right")
+        self._steps[chosen] = 0
+
+    def _check_step(self, actions: Any) -> NDArray[Any]:
+        """Return the actions as an array ``[n, ...]``, or raise and leave everything as it is."""
+        if not self._was_reset:
+            raise ResetNeeded("step() was called before reset(): reset the vector environment first")
+        chosen = self._as_actions(actions)
         if self._autoreset is AutoresetMode.DISABLED and self._done.any():
             finished = np.flatnonzero(self._done).tolist()
             raise ValueError(f"sub-environments {finished} are finished: reset them with options={{'reset_mask': ...}}")
         return chosen
 
+    def _as_actions(self, actions: Any) -> NDArray[Any]:
+        """Return the actions as the sampler takes them, or raise ``ValueError``."""
+        chosen = np.asarray(actions)
+        if chosen.dtype.kind not in "iu":
+            raise ValueError(f"actions must be whole numbers, got {chosen.dtype}")
+        if chosen.shape != (self.num_envs,):
+            raise ValueError(f"actions must have shape ({self.num_envs},), got {chosen.shape}")
+        n_actions = self.problem.n_actions
+        if np.minimum.reduce(chosen) < 0 or np.maximum.reduce(chosen) >= n_actions:
+            raise ValueError(f"actions must be in 0..{n_actions - 1}, got {actions!r}")
+        return chosen.astype(np.int64, copy=False)
+
     def _reset_mask(self, options: dict[str, Any] | None) -> Bools:
         mask = (options or {}).get("reset_mask")
         if mask is None:
-            return np.ones(self.num_envs, dtype=np.bool_)
+            return self._everyone
         mask = np.asarray(mask)
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
             raise ValueError(f"options['reset_mask'] must be bool [{self.num_envs}], got {mask.dtype} {mask.shape}")
@@ -158,10 +202,13 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _spread(self, info: dict[str, Any], present: Bools | None = None) -> dict[str, Any]:
         """Return info as Gymnasium's vector form: an array per key, 0 where absent, and a mask of who has it."""
-        present = np.ones(self.num_envs, dtype=np.bool_) if present is None else present
         infos: dict[str, Any] = {}
         for key, value in info.items():
-            values = np.broadcast_to(value, (self.num_envs,))
-            infos[key] = np.where(present, values, np.zeros_like(values))
-            infos[f"_{key}"] = present.copy()
+            if key not in self.info_keys:
+                continue
+            values = value if isinstance(value, np.ndarray) else np.full(self.num_envs, value)
+            if present is not None:
+                shown = present if values.ndim == 1 else present.reshape(-1, *[1] * (values.ndim - 1))
+                values = np.where(shown, values, np.zeros((), values.dtype))
+            infos[key], infos[f"_{key}"] = values, (self._everyone if present is None else present).copy()
         return infos

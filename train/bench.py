@@ -19,7 +19,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from agents import make_vec_env
-from agents.common.deploying import performative_problem
+from agents.common.deploying import tabular_problem
 from perf_envs.validation import check_count
 from train.algorithms import find_algorithm
 from train.files import write_text, write_with
@@ -122,7 +122,7 @@ def longest_first(runs: Iterable[Run]) -> list[Run]:
 def _response_seconds(run: Run) -> float:
     """Return how long the world of a run takes to answer a deployment; infinity where it cannot be made."""
     try:
-        problem = performative_problem(make_vec_env(run.env, env_kwargs=run.settings["env_kwargs"]))
+        problem = tabular_problem(make_vec_env(run.env, env_kwargs=run.settings["env_kwargs"]))
     except (TypeError, ValueError):
         return float("inf")  # the run itself will say what is wrong
     if problem is None:

@@ -12,7 +12,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.common.deploying import performative_problem, query_observations
+from agents.common.deploying import query_observations, tabular_problem
 from perf_envs import PerformativeMDP, policy_table
 from train.evaluation import Table, exact_figures
 from train.files import write_text
@@ -23,9 +23,9 @@ COLUMNS = ("timesteps", "round", "performative_value", "stability_gap", "optimal
 def current_table(model: BaseAlgorithm) -> Table:
     """Return the policy table ``[S, A]`` of a model in training."""
     venv = model.get_env()
-    problem = None if venv is None else performative_problem(venv)
+    problem = None if venv is None else tabular_problem(venv)
     if venv is None or problem is None:
-        raise ValueError(f"the model must be trained in a performative world, got {venv}")
+        raise ValueError(f"the model must be trained in a tabular performative world, got {venv}")
     return policy_table(model, query_observations(venv), problem.n_actions)
 
 

@@ -20,7 +20,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import configure
 
 from agents import make_vec_env
-from agents.common.deploying import performative_problem
+from agents.common.deploying import tabular_problem
 from perf_envs.validation import check_count, check_number
 from train import provenance
 from train.algorithms import find_algorithm
@@ -123,9 +123,9 @@ def execute(run: Run) -> dict[str, Any]:
         algorithm, settings = find_algorithm(run.algo), run.settings
         venv = make_vec_env(run.env, settings["n_envs"], run.seed, settings["env_kwargs"])
         stack.callback(venv.close)
-        problem = performative_problem(venv)
+        problem = tabular_problem(venv)
         if problem is None:
-            raise ValueError(f"env must be a performative world, got {run.env!r}")
+            raise ValueError(f"env must be a performative world with finitely many states and actions, got {run.env!r}")
         arguments = {"gamma": problem.gamma, **hyperparameters(algorithm, settings)}
         model = algorithm.make(venv, run.seed, settings["policy"], **arguments)
         best = run.best_value if run.best_value is not None else best_known_value(problem)

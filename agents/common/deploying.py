@@ -2,32 +2,105 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import (
+    VecEnv,
+    VecEnvWrapper,
+    VecNormalize,
+    VecTransposeImage,
+)
 
-from perf_envs import PerformativeMDP, Shift, policy_table
+from perf_envs import LinearPricingProblem, PerformativeMDP, Shift, gaussian_policy, policy_table
 from perf_envs.validation import check_count
 
+#: What a performative world may be: finitely many states and actions, or continuous actions in a market.
+PerformativeProblem = PerformativeMDP | LinearPricingProblem
 
-def performative_problem(venv: VecEnv) -> PerformativeMDP | None:
-    """Return the performative Markov decision process behind a ``VecEnv``, or ``None`` for an ordinary environment."""
-    try:
-        problem = venv.get_attr("problem", indices=[0])[0]
-    except AttributeError:
+
+def performative_problem(venv: VecEnv) -> PerformativeProblem | None:
+    """Return the performative problem behind a ``VecEnv``, or ``None`` for an ordinary environment."""
+    if not venv.has_attr("problem"):  # asked first: a process that is asked for what it does not have ends
         return None
+    problem = venv.get_attr("problem", indices=[0])[0]
+    return problem if isinstance(problem, PerformativeProblem) else None
+
+
+def tabular_problem(venv: VecEnv) -> PerformativeMDP | None:
+    """Return the performative Markov decision process behind a ``VecEnv``, or ``None`` for any other environment."""
+    problem = performative_problem(venv)
     return problem if isinstance(problem, PerformativeMDP) else None
 
 
-def query_observations(venv: VecEnv) -> NDArray[Any]:
-    """Return the observation of every state ``[S, ...]`` as the agent sees it (normalised, if the agent's are)."""
-    observations: NDArray[Any] = np.asarray(venv.get_attr("query_observations", indices=[0])[0])
-    normalizer: VecNormalize | None = unwrap_vec_normalize(venv)
-    return observations if normalizer is None else np.asarray(normalizer.normalize_obs(observations))
+def query_observations(venv: VecEnv) -> Any:
+    """Return the observations a deployed policy is asked at, ``[Q, ...]`` or a dictionary of such arrays.
+
+    They are shown as the agent sees them: images transposed and values normalised where the wrappers of ``venv`` do so.
+
+    Raises:
+        ValueError: they are no observations of ``venv``, because some other wrapper changes what the agent sees.
+    """
+    wrappers: list[VecEnv] = []
+    inner: VecEnv = venv
+    while isinstance(inner, VecEnvWrapper):
+        wrappers.append(inner)
+        inner = inner.venv
+    observations = venv.get_attr("query_observations", indices=[0])[0]
+    for wrapper in reversed(wrappers):
+        if isinstance(wrapper, VecTransposeImage):
+            observations = wrapper.transpose_observations(observations)
+        elif isinstance(wrapper, VecNormalize):
+            observations = wrapper.normalize_obs(observations)
+    if not _are_observations(observations, venv.observation_space):
+        raise ValueError(
+            f"query_observations of the world must be observations of the observation_space {venv.observation_space}: "
+            "a wrapper that changes observations has to change them too (perf_envs.wrappers.StateObservation does)"
+        )
+    return observations
+
+
+def _are_observations(observations: Any, space: spaces.Space[Any]) -> bool:
+    """Whether a batch has the keys, the shapes and, where it is an index, the range of a space."""
+    if isinstance(space, spaces.Dict) or isinstance(observations, dict):
+        return (
+            isinstance(space, spaces.Dict)
+            and isinstance(observations, dict)
+            and set(space.spaces) == set(observations)
+            and all(_are_observations(observations[key], part) for key, part in space.spaces.items())
+        )
+    batch = np.asarray(observations)
+    if isinstance(space, spaces.Discrete):
+        inside = batch.dtype.kind in "iu" and bool(((batch >= space.start) & (batch < space.start + space.n)).all())
+        return batch.ndim == 1 and inside
+    return batch.shape[1:] == space.shape
+
+
+def declare(venv: VecEnv, policy: Any, *known: Any) -> Shift:
+    """Deploy a policy, in the form its worlds take it in, in all worlds of ``venv``; return how far the first moved."""
+    shift: Shift = venv.env_method("deploy", policy, *known)[0]
+    return shift
+
+
+def deployable(model: Any, problem: PerformativeProblem, observations: Any) -> Any:
+    """Return the policy of a model in the form in which the worlds of a problem take it.
+
+    Args:
+        model: Stable-Baselines3 model, or anything else that the worlds can read as a policy.
+        problem: what the worlds are.
+        observations: where the policy is asked, see :func:`query_observations`.
+
+    Returns:
+        A table ``[S, A]`` of probabilities for a tabular problem; mean and standard deviation of the actions ``[Q, d]``
+        for one with continuous actions.
+    """
+    if isinstance(problem, PerformativeMDP):
+        return policy_table(model, observations, problem.n_actions)
+    return gaussian_policy(model, observations, problem.n_products)
 
 
 def deploy(model: BaseAlgorithm, venv: VecEnv | None = None) -> Shift:
@@ -43,20 +116,22 @@ def deploy(model: BaseAlgorithm, venv: VecEnv | None = None) -> Shift:
     problem = None if venv is None else performative_problem(venv)
     if venv is None or problem is None:
         raise ValueError(f"the environment of the model must be a performative world, got {venv}")
-    table = policy_table(model, query_observations(venv), problem.n_actions)
-    shift: Shift = venv.env_method("deploy", table)[0]
-    return shift
+    return declare(venv, deployable(model, problem, query_observations(venv)))
 
 
 class DeployCallback(BaseCallback):
     """Deploys the policy of any Stable-Baselines3 algorithm at the start of each rollout.
 
     The worlds are switched to declared deployments, so that nothing but this callback moves them. Logs ``perf/round``,
-    ``perf/shift`` and ``perf/reward_shift``.
+    ``perf/shift`` and ``perf/reward_shift``. An algorithm that deploys by itself (its ``deploys_itself`` is true) is
+    left alone: its policy is deployed once per rollout, not twice.
 
     Args:
         every: deploy at every ``every``-th rollout only (off-policy algorithms have rollouts of a few steps).
         verbose: verbosity, as in Stable-Baselines3.
+
+    Warns:
+        UserWarning: the algorithm deploys by itself, at every rollout, and ``every`` asks for something else.
     """
 
     def __init__(self, every: int = 1, verbose: int = 0) -> None:
@@ -68,9 +143,18 @@ class DeployCallback(BaseCallback):
         if performative_problem(self.training_env) is None:
             raise ValueError(f"DeployCallback needs a performative world, got {self.training_env}")
         self.training_env.env_method("set_deployment", "declared")
+        if self._left_to_the_model and self.every != 1:
+            warnings.warn(
+                f"{type(self.model).__name__} deploys at every rollout by itself: every={self.every} has no effect",
+                stacklevel=2,
+            )
+
+    @property
+    def _left_to_the_model(self) -> bool:
+        return bool(getattr(self.model, "deploys_itself", False))
 
     def _on_rollout_start(self) -> None:
-        if self._rollouts % self.every == 0:
+        if not self._left_to_the_model and self._rollouts % self.every == 0:
             shift = deploy(self.model)
             log_deployment(self.model, shift)
         self._rollouts += 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 import gymnasium as gym
 import numpy as np
@@ -11,9 +12,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common import env_util
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from perf_envs import WORLDS
+from perf_envs import CONTINUOUS_WORLDS, WORLDS, PerformativeVectorEnv
 from perf_envs.validation import check_count, did_you_mean
 
 
@@ -23,6 +24,8 @@ def make_vec_env(
     seed: int | None = None,
     env_kwargs: dict[str, Any] | None = None,
     max_episode_steps: int | None = None,
+    info_keys: Sequence[str] = (),
+    vector_wrapper: Callable[[VectorEnv[Any, Any, Any]], VectorEnv[Any, Any, Any]] | None = None,
 ) -> VecEnv:
     """Return a monitored ``VecEnv`` of ``n_envs`` agents in *one* world, stepped by its native vector environment.
 
@@ -35,17 +38,24 @@ def make_vec_env(
         seed: seeds the first reset (and restarts the world); ``None`` draws one.
         env_kwargs: arguments of the environment.
         max_episode_steps: overrides the step limit of the registration.
+        info_keys: keys of the world's info to hand on at every step (an environment that comes as Stable-Baselines3
+            makes it hands on all of them).
+        vector_wrapper: wraps the native vector environment (:class:`perf_envs.wrappers.VectorStateObservation`).
 
     Raises:
-        ValueError: unknown id (the nearest registered world is named), or arguments the environment rejects.
+        ValueError: unknown id (the nearest registered world is named), arguments the environment rejects, or a
+            ``vector_wrapper`` for an environment without a native vector form.
     """
     check_count("n_envs", n_envs)
+    worlds = WORLDS | CONTINUOUS_WORLDS
     if env_id not in gym.registry:
-        raise ValueError(f"env_id must be a registered environment, got {env_id!r}{did_you_mean(env_id, WORLDS)}")
+        raise ValueError(f"env_id must be a registered environment, got {env_id!r}{did_you_mean(env_id, worlds)}")
     kwargs = dict(env_kwargs or {})
     if max_episode_steps is not None:
         kwargs["max_episode_steps"] = max_episode_steps
-    if gym.spec(env_id).vector_entry_point is None or env_id not in WORLDS:
+    if gym.spec(env_id).vector_entry_point is None or env_id not in worlds:
+        if vector_wrapper is not None:
+            raise ValueError(f"vector_wrapper must be None for {env_id}, which has no native vector form here")
         return env_util.make_vec_env(env_id, n_envs=n_envs, seed=seed, env_kwargs=kwargs)
     try:
         vector_env = gym.make_vec(
@@ -57,7 +67,8 @@ def make_vec_env(
         )
     except TypeError as error:
         raise ValueError(f"env_kwargs must be arguments of {env_id}, got {kwargs}: {error}") from error
-    venv = VecMonitor(SB3VecEnv(vector_env))
+    adapted = SB3VecEnv(vector_env if vector_wrapper is None else vector_wrapper(vector_env), info_keys)
+    venv = EpisodeMonitor(adapted)
     venv.seed(seed)
     return venv
 
@@ -66,32 +77,51 @@ class SB3VecEnv(VecEnv):
     """Any Gymnasium ``VectorEnv`` in ``SAME_STEP`` autoreset mode as a Stable-Baselines3 ``VecEnv``.
 
     Infos carry what Stable-Baselines3 reads (``terminal_observation``, ``TimeLimit.truncated``) and the keys asked for
-    in ``info_keys``: filling a dictionary per sub-environment and step is what such adapters spend their time on.
+    in ``info_keys``. A dictionary per sub-environment and step would cost more than the step itself, so without
+    ``info_keys`` the sub-environments whose episode goes on share one empty, read-only dictionary; a wrapper that
+    writes into every info can replace it in the list, which is new at every step. For the same reason a performative
+    world is told to report only these keys from now on (``PerformativeVectorEnv.report_only``).
 
     Args:
-        env: the vector environment.
+        env: the vector environment; it must return new observations at every step (Gymnasium's ``copy=True``).
         info_keys: keys of the vector infos to hand on at every step.
 
     Raises:
-        ValueError: ``env`` does not reset in the same step.
+        ValueError: ``env`` does not reset in the same step, reuses the memory of its observations, or has no such info;
+            from ``step``: a reward is not finite.
+        RuntimeError: from ``step`` and ``reset``, when the process of a sub-environment has died. What a
+            sub-environment itself raises comes through, with a note on where it happened.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any], info_keys: Sequence[str] = ()) -> None:
         mode = env.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.SAME_STEP:
             raise ValueError(f"env must be made with autoreset_mode=AutoresetMode.SAME_STEP, got {mode}")
+        if not getattr(env, "copy", True):
+            raise ValueError("env must return new observations at every step: make it with copy=True, got copy=False")
+        if isinstance(info_keys, str):
+            raise ValueError(f"info_keys must be a sequence of keys, got the string {info_keys!r}")
+        if isinstance(env, PerformativeVectorEnv):
+            env.report_only(info_keys)
         self.env = env
         self.info_keys = tuple(info_keys)
         self._actions: NDArray[Any] | None = None
+        self._n_steps = 0
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
-    def reset(self) -> Any:
-        """Start all episodes, with the seed given to :meth:`seed` if there is one."""
-        observations, _ = self.env.reset(seed=self._seeds[0])
-        self.reset_infos = [{} for _ in range(self.num_envs)]
+    def reset(self) -> VecEnvObs:
+        """Start all episodes, with the seed given to :meth:`seed` and the options of :meth:`set_options`, if any."""
+        options = self._options[0]
+        if any(other != options for other in self._options):
+            raise ValueError(f"options must be the same for all sub-environments, got {self._options}")
+        try:
+            observations, vector_infos = self.env.reset(seed=self._seeds[0], options=options or None)
+        except Exception as error:
+            self._explain(error)
+        self.reset_infos = self._infos(vector_infos)
         self._reset_seeds()
         self._reset_options()
-        return observations
+        return observations  # type: ignore[no-any-return]
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Remember the actions for :meth:`step_wait`."""
@@ -99,21 +129,33 @@ class SB3VecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Make the step."""
-        observations, rewards, terminated, truncated, vector_infos = self.env.step(self._actions)
+        try:
+            observations, rewards, terminated, truncated, vector_infos = self.env.step(self._actions)
+        except Exception as error:
+            self._explain(error)
+        self._n_steps += 1
+        rewards = rewards.astype(np.float32)
+        if np.count_nonzero(np.isfinite(rewards)) < self.num_envs:
+            self._refuse_rewards(rewards)
         dones = terminated | truncated
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for key in self.info_keys:
-            if key in vector_infos:
-                for index in np.flatnonzero(vector_infos[f"_{key}"]):
-                    infos[index][key] = vector_infos[key][index]
-        for index in np.flatnonzero(dones):
-            infos[index]["terminal_observation"] = vector_infos["final_obs"][index]
-            infos[index]["TimeLimit.truncated"] = bool(truncated[index] and not terminated[index])
-        return observations, rewards.astype(np.float32), dones, infos
+        infos = self._infos(vector_infos)
+        finished = dones.nonzero()[0]
+        if len(finished):
+            if self.info_keys:
+                self._add(infos, vector_infos.get("final_info", {}))
+            last, over = _items(vector_infos["final_obs"], finished), terminated[finished].tolist()
+            for index, observation, ended in zip(finished.tolist(), last, over, strict=True):
+                end = {"terminal_observation": observation, "TimeLimit.truncated": not ended}
+                infos[index] = {**infos[index], **end} if self.info_keys else end
+        return observations, rewards, dones, infos
 
     def close(self) -> None:
         """Close the vector environment."""
         self.env.close()
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """Return a picture of every sub-environment, if the vector environment draws them."""
+        return self.env.render() or ()  # type: ignore[return-value]
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute of the sub-environments (of the one world they share, if they share one)."""
@@ -146,8 +188,95 @@ class SB3VecEnv(VecEnv):
         """Return ``False``: native sub-environments have no wrappers."""
         return [False for _ in self._get_indices(indices)]
 
+    def _infos(self, vector_infos: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return an info per sub-environment with the keys asked for."""
+        if not self.info_keys:
+            return [_NOTHING] * self.num_envs
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        self._add(infos, vector_infos)
+        return infos
+
+    def _add(self, infos: list[dict[str, Any]], vector_infos: Mapping[str, Any]) -> None:
+        """Write the keys asked for into the infos of the sub-environments that have them."""
+        for key in self.info_keys:
+            if key in vector_infos:
+                present = vector_infos[f"_{key}"].nonzero()[0]
+                for index, value in zip(present.tolist(), _items(vector_infos[key], present), strict=True):
+                    infos[index][key] = value
+
+    def _refuse_rewards(self, rewards: NDArray[np.float32]) -> NoReturn:
+        bad = (~np.isfinite(rewards)).nonzero()[0]
+        raise ValueError(
+            f"rewards must be finite, got {rewards[bad].tolist()} from sub-environments {bad.tolist()} "
+            f"at step {self._n_steps} of {self.env}"
+        )
+
+    def _explain(self, error: Exception) -> NoReturn:
+        where = f"{self.env} with {self.num_envs} sub-environments, after {self._n_steps} steps"
+        if isinstance(error, EOFError | ConnectionError):  # what is left of a process is a broken pipe
+            raise RuntimeError(f"a sub-environment's process has died in {where}") from error
+        error.add_note(f"raised in {where}")
+        raise error
+
     def _all_or_error(self, indices: VecEnvIndices, method: str) -> None:
         if len(list(self._get_indices(indices))) != self.num_envs:
             raise ValueError(
                 f"{method} reaches all sub-environments of a vector environment at once, got indices={indices}"
             )
+
+
+class EpisodeMonitor(VecMonitor):
+    """Stable-Baselines3's ``VecMonitor``, which looks at the finished sub-environments only.
+
+    ``VecMonitor`` asks every sub-environment at every step whether it has finished, which takes longer than the step of
+    a native vector environment. Arguments, infos and files are the same.
+    """
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Make the step; the infos of finished episodes get ``episode``: return ``r``, length ``l``, time ``t``."""
+        observations, rewards, dones, infos = self.venv.step_wait()
+        self.episode_returns += rewards
+        self.episode_lengths += 1
+        finished = dones.nonzero()[0]
+        if len(finished):
+            now = round(time.time() - self.t_start, 6)
+            returns, lengths = self.episode_returns[finished].tolist(), self.episode_lengths[finished].tolist()
+            for index, total, length in zip(finished.tolist(), returns, lengths, strict=True):
+                infos[index]["episode"] = {"r": total, "l": length, "t": now}
+            if self.info_keywords or self.results_writer:
+                self._write([infos[index] for index in finished.tolist()])
+            self.episode_returns[finished] = 0.0
+            self.episode_lengths[finished] = 0
+            self.episode_count += len(finished)
+        return observations, rewards, dones, infos
+
+    def _write(self, infos: list[dict[str, Any]]) -> None:
+        """Add the keywords asked for to finished episodes, and write them to the file if there is one."""
+        for info in infos:
+            info["episode"].update((key, info[key]) for key in self.info_keywords)
+            if self.results_writer:
+                self.results_writer.write_row(info["episode"])
+
+
+class _Nothing(dict[str, Any]):
+    """An empty info that stays empty: it is shared, and what one writes all others would read."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(
+            "this info is shared by all sub-environments that have nothing to tell: "
+            "replace it in the list of infos instead of writing into it, or make the environment with info_keys"
+        )
+
+    __setitem__ = __ior__ = setdefault = update = _refuse
+
+
+_NOTHING = _Nothing()
+
+
+def _items(values: Any, indices: NDArray[np.int64]) -> Sequence[Any]:
+    """Return what belongs to each of the given sub-environments, from an array or a dictionary of arrays."""
+    if not isinstance(values, dict):
+        return values[indices]  # type: ignore[no-any-return]
+    masks = {f"_{key}" for key in values}
+    columns = {key: _items(value, indices) for key, value in values.items() if key not in masks}
+    return [{key: column[row] for key, column in columns.items()} for row in range(len(indices))]

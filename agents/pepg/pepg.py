@@ -12,16 +12,20 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import explained_variance
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from stable_baselines3.common.utils import check_for_correct_spaces, explained_variance
+from stable_baselines3.common.vec_env import VecEnv
 
-from agents.common.deploying import deploy, log_deployment, performative_problem, query_observations
+from agents.common.deploying import log_deployment, performative_problem
+from agents.common.guards import Guarded
 from agents.common.schedules import as_schedule, hold_then_fall, ramp
-from agents.pepg.policies import PePGBatch, PePGLoss, PePGPolicy, SoftmaxPolicy
-from agents.pepg.response import WorldAnswer
+from agents.pepg.batches import PePGBatch
+from agents.pepg.policies import PePGCnnPolicy, PePGLoss, PePGMultiInputPolicy, PePGPolicy, SoftmaxPolicy
+from agents.pepg.response import TabularAnswer, WorldAnswer
+from agents.pepg.rollouts import batches, flatten, visit_times
+from agents.pepg.states import StateRecorder, read_states
+from agents.pepg.worlds import ask, check_shown, find_answer
 from perf_envs.validation import check_count, check_number
 
 SelfPePG = TypeVar("SelfPePG", bound="PePG")
@@ -32,7 +36,7 @@ DEFAULT_PERFORMATIVE_COEF = ramp(0.5)
 DEFAULT_ENT_COEF = hold_then_fall(0.01, hold=0.5, zero=0.8)
 
 
-class PePG(OnPolicyAlgorithm):
+class PePG(Guarded):
     """Actor-critic that differentiates through the world's answer to its own policy.
 
     At the start of every rollout the policy is deployed; the gradient then has, beside the usual policy term, a reward
@@ -40,7 +44,8 @@ class PePG(OnPolicyAlgorithm):
     map) it warns and trains as the actor-critic it otherwise is.
 
     Args:
-        policy: ``"MlpPolicy"``, ``"SoftmaxPolicy"`` (one logit per state and action) or a :class:`PePGPolicy` class.
+        policy: ``"MlpPolicy"``, ``"CnnPolicy"`` (images), ``"MultiInputPolicy"`` (dictionaries), ``"SoftmaxPolicy"``
+            (one logit per state and action) or a :class:`PePGPolicy` class.
         env: a performative world, as ``VecEnv`` (:func:`agents.make_vec_env`), environment or id.
         learning_rate: step size of the optimiser, float or schedule of the progress remaining.
         n_steps: steps per sub-environment and round.
@@ -51,10 +56,15 @@ class PePG(OnPolicyAlgorithm):
         ent_coef: weight of the entropy in units of the range of the world's rewards, float or schedule.
         vf_coef: weight of the critic's loss.
         max_grad_norm: gradients are clipped to this norm.
+        use_sde, sde_sample_freq: state-dependent exploration for ``Box`` actions, as in Stable-Baselines3.
+        rollout_buffer_class, rollout_buffer_kwargs: as in Stable-Baselines3.
+        normalize_advantage: divide advantages and the world's answer by the standard deviation of the advantages of a
+            batch; ``ent_coef`` is then in these units rather than in those of the rewards.
         n_epochs: gradient passes over each round's data; later ones are importance weighted. 1 is the theory.
         batch_size: size of the mini-batches of a pass; ``None`` takes a whole round at once.
         discount_visits: weight the visit at time ``t`` of an episode by ``gamma^t``, as the theorem does.
-        strict: raise ``ValueError`` instead of warning when the environment has no response map.
+        strict: raise ``ValueError`` instead of warning when the environment has no response map, or one without
+            gradient.
         stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device, _init_setup_model: as in
             Stable-Baselines3.
 
@@ -62,10 +72,17 @@ class PePG(OnPolicyAlgorithm):
         ValueError: an argument is out of range, or the spaces are not supported.
     """
 
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": PePGPolicy, "SoftmaxPolicy": SoftmaxPolicy}
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": PePGPolicy,
+        "CnnPolicy": PePGCnnPolicy,
+        "MultiInputPolicy": PePGMultiInputPolicy,
+        "SoftmaxPolicy": SoftmaxPolicy,
+    }
     policy: PePGPolicy
+    #: :class:`agents.DeployCallback` leaves it to the algorithm.
+    deploys_itself = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 Stable-Baselines3's arguments, and its own
         self,
         policy: str | type[ActorCriticPolicy],
         env: GymEnv | str,
@@ -77,6 +94,11 @@ class PePG(OnPolicyAlgorithm):
         ent_coef: float | Schedule = DEFAULT_ENT_COEF,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.5,
+        use_sde: bool = False,
+        sde_sample_freq: int = -1,
+        rollout_buffer_class: type[RolloutBuffer] | None = None,
+        rollout_buffer_kwargs: dict[str, Any] | None = None,
+        normalize_advantage: bool = False,
         n_epochs: int = 1,
         batch_size: int | None = None,
         discount_visits: bool = False,
@@ -98,6 +120,7 @@ class PePG(OnPolicyAlgorithm):
         self._own_discount = gamma
         if gamma is not None:
             check_number("gamma", gamma, above=0.0, at_most=1.0)
+        self.normalize_advantage = normalize_advantage
         super().__init__(
             policy,
             env,
@@ -108,8 +131,10 @@ class PePG(OnPolicyAlgorithm):
             ent_coef=0.0,  # scheduled: see ent_coef_schedule
             vf_coef=check_number("vf_coef", vf_coef, at_least=0.0),
             max_grad_norm=check_number("max_grad_norm", max_grad_norm, above=0.0),
-            use_sde=False,
-            sde_sample_freq=-1,
+            use_sde=use_sde,
+            sde_sample_freq=sde_sample_freq,
+            rollout_buffer_class=rollout_buffer_class,
+            rollout_buffer_kwargs=rollout_buffer_kwargs,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
             policy_kwargs=policy_kwargs,
@@ -117,60 +142,50 @@ class PePG(OnPolicyAlgorithm):
             seed=seed,
             device=device,
             _init_setup_model=False,
-            supported_action_spaces=(spaces.Discrete,),
+            supported_action_spaces=(spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box),
         )
         if _init_setup_model:
             self._setup_model()
 
     def _setup_model(self) -> None:
-        if self.env is not None and self.n_steps * self.env.num_envs <= 1:
-            raise ValueError(
-                f"n_steps * n_envs must be greater than 1, got n_steps={self.n_steps} and n_envs={self.env.num_envs}"
-            )
         self._answer: WorldAnswer | None = None
         problem = None if self.env is None else performative_problem(self.env)
         if problem is not None and self._own_discount is None:
             self.gamma = problem.gamma
         super()._setup_model()
+        if not isinstance(self.policy, PePGPolicy):
+            raise ValueError(f"policy must be a PePGPolicy, which carries the loss, got {self.policy_class.__name__}")
         if self.env is not None:
-            self._meet_world(self.env)
+            self._enter(self.env, self._find_answer(self.env))
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Change the environment, as in Stable-Baselines3; the response map is the new world's."""
-        super().set_env(env, force_reset=force_reset)
-        if self.env is not None:
-            self._meet_world(self.env)
+        venv = self._wrap_env(env, self.verbose)
+        check_for_correct_spaces(venv, self.observation_space, self.action_space)
+        answer = self._find_answer(venv)
+        super().set_env(venv, force_reset=force_reset)
+        self._enter(venv, answer)
 
-    def _meet_world(self, env: VecEnv) -> None:
-        """Find the response map of the environment, and check that the policy can be asked at every state."""
-        if not isinstance(self.policy, PePGPolicy):
-            raise ValueError(f"policy must be a PePGPolicy, which carries the loss, got {self.policy_class.__name__}")
-        self._episode_steps = np.zeros(env.num_envs, dtype=np.int64)
-        self._reward_range = (0.0, 0.0)
-        problem = performative_problem(env)
-        if problem is None:
-            self._answer = None
-            message = "the environment has no response map: PePG trains as a myopic actor-critic there"
+    def _find_answer(self, env: VecEnv) -> WorldAnswer | None:
+        answer = find_answer(env, self.policy, self.gamma)
+        if answer is None or not answer.has_gradient:
+            missing = "the environment has no response map" if answer is None else "the world's answer has no gradient"
+            message = f"{missing}: PePG trains as a myopic actor-critic there"
             if self.strict:
                 raise ValueError(f"{message}, which strict=True forbids; got {env}")
-            warnings.warn(message, stacklevel=3)
-            return
-        if not isinstance(self.observation_space, spaces.Discrete) or self.observation_space.n != problem.n_states:
-            raise ValueError(
-                f"observation_space must be Discrete({problem.n_states}), the states of the world, "
-                f"got {self.observation_space}"
-            )
-        normalizer = unwrap_vec_normalize(env)
-        if normalizer is not None and normalizer.norm_reward:
-            raise ValueError(
-                "VecNormalize must have norm_reward=False: the response map's rewards are in the world's own units, "
-                "and PePG adds them to the critic's values"
-            )
-        rewards = problem.unshifted().rewards
-        self._reward_range = (float(rewards.min()), float(rewards.max()))
-        observations, _ = self.policy.obs_to_tensor(query_observations(env))
-        self._answer = WorldAnswer(problem, observations, self.gamma)  # type: ignore[arg-type]
-        env.env_method("set_deployment", "declared")
+            warnings.warn(message, stacklevel=4)
+        return answer
+
+    def _enter(self, env: VecEnv, answer: WorldAnswer | None) -> None:
+        """Begin to work in an environment."""
+        self._answer = answer
+        self._episode_steps = np.zeros(env.num_envs, dtype=np.int64)
+        self._reward_range = (0.0, 0.0) if answer is None else answer.reward_range
+        self._recorder: StateRecorder | None = None
+        if answer is not None:
+            env.env_method("set_deployment", "declared")
+        if isinstance(answer, TabularAnswer) and not answer.indexed:
+            self._recorder = StateRecorder(env)
 
     @property
     def reward_scale(self) -> float:
@@ -182,20 +197,33 @@ class PePG(OnPolicyAlgorithm):
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
         """Deploy the policy, then collect a round of experience under it."""
+        self.policy.set_training_mode(False)
         if self._answer is not None:
-            log_deployment(self, deploy(self, env))
-        return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+            if self._vec_normalize_env is not None:  # its statistics have moved
+                self._answer.observations = ask(env, self.policy)
+            log_deployment(self, self._answer.deploy(self.policy, env))
+        if self._recorder is not None and self._last_obs is not None:
+            if self.num_timesteps == self._num_timesteps_at_start:
+                check_shown(env, self._last_obs, read_states(env))
+            self._recorder.forget()
+            env = self._recorder
+        with self.policy.acting_from(None if self._answer is None else self._answer.table):
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
 
     def train(self) -> None:
         """Take the gradient steps of one round."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         progress = self._current_progress_remaining
-        alpha = self.performative_coef(progress)
-        entropy_weight = self.ent_coef_schedule(progress) * self._observe_rewards()
+        alpha, entropy_weight = self.performative_coef(progress), self.ent_coef_schedule(progress)
+        self._observe_rewards()
+        if not self.normalize_advantage:
+            entropy_weight *= self.reward_scale
         losses: list[PePGLoss] = []
         for batch in self._batches():
-            loss = self.policy.pepg_loss(batch, self._answer, alpha, entropy_weight, self.vf_coef)
+            loss = self.policy.pepg_loss(
+                batch, self._answer, alpha, entropy_weight, self.vf_coef, self.normalize_advantage
+            )
             self.policy.optimizer.zero_grad()
             loss.total.backward()
             torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
@@ -205,44 +233,28 @@ class PePG(OnPolicyAlgorithm):
         self._log(losses, alpha, entropy_weight)
 
     def _batches(self) -> Iterator[PePGBatch]:
-        """Yield the mini-batches of all passes over the round; a whole round comes in the order it was collected."""
-        buffer = self.rollout_buffer
-        size = buffer.buffer_size * buffer.n_envs
+        """Yield the mini-batches of all passes over the round."""
+        answer, recorder = self._answer, self._recorder
+        states = None if recorder is None else torch.from_numpy(flatten(recorder.visited)).to(self.device)
+        indexed = isinstance(answer, TabularAnswer) and answer.indexed
         weights = torch.as_tensor(self._visit_weights(), dtype=torch.float32, device=self.device)
-        next(buffer.get(size))  # flattens the buffer; the sample it draws is not used
-        for _ in range(self.n_epochs):
-            order = np.random.permutation(size) if self.batch_size else np.arange(size)  # noqa: NPY002
-            for start in range(0, size, self.batch_size or size):
-                index = order[start : start + (self.batch_size or size)]
-                data = buffer._get_samples(index)
-                yield PePGBatch(
-                    observations=data.observations,
-                    actions=data.actions.long().flatten(),
-                    advantages=data.advantages,
-                    returns=data.returns,
-                    old_log_prob=data.old_log_prob,
-                    weights=weights[index],
-                    states=None if self._answer is None else data.observations.long().flatten(),
-                )
+        return batches(self.rollout_buffer, weights, states, self.n_epochs, self.batch_size, indexed)
 
     def _visit_weights(self) -> NDArray[np.float64]:
         """Return the weight of every visit of the round, flattened as the buffer is; the mean is 1."""
-        starts = self.rollout_buffer.episode_starts.astype(bool)
-        times = np.empty(starts.shape, dtype=np.int64)
-        for step, start in enumerate(starts):
-            self._episode_steps = np.where(start, 0, self._episode_steps + 1)
-            times[step] = self._episode_steps
+        starts = self.rollout_buffer.episode_starts.astype(np.bool_)
         if not self.discount_visits:
-            return np.ones(times.size)
-        weights = (self.gamma**times).swapaxes(0, 1).ravel()
+            return np.ones(starts.size)
+        times = visit_times(starts, self._episode_steps)
+        self._episode_steps = times[-1]
+        weights = flatten(self.gamma**times)
         return np.asarray(weights / weights.mean())
 
-    def _observe_rewards(self) -> float:
-        """Return the reward scale; where no response map tells the range, it grows with the rewards seen."""
+    def _observe_rewards(self) -> None:
+        """Where no response map tells the range of the rewards, let it grow with those seen."""
         if self._answer is None:
             rewards, (low, high) = self.rollout_buffer.rewards, self._reward_range
             self._reward_range = (min(low, float(rewards.min())), max(high, float(rewards.max())))
-        return self.reward_scale
 
     def _log(self, losses: list[PePGLoss], alpha: float, entropy_weight: float) -> None:
         buffer, record = self.rollout_buffer, self.logger.record
@@ -258,6 +270,15 @@ class PePG(OnPolicyAlgorithm):
         record("train/performative_coef", alpha)
         record("train/ent_coef", entropy_weight)
         record("train/n_updates", self._n_updates, exclude="tensorboard")
+        if hasattr(self.policy, "log_std"):
+            record("train/std", float(self.policy.log_std.detach().exp().mean()))
+
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Write the log, if anybody reads it with the exact figures of the policy deployed last."""
+        if self._answer is not None and self.logger.output_formats:
+            for name, figure in self._answer.figures().items():
+                self.logger.record(f"perf/{name}", figure)
+        super().dump_logs(iteration)
 
     def learn(
         self: SelfPePG,
@@ -280,4 +301,4 @@ class PePG(OnPolicyAlgorithm):
 
     def _excluded_save_params(self) -> list[str]:
         """The response map belongs to the environment and is found again when one is set."""
-        return [*super()._excluded_save_params(), "_answer"]
+        return [*super()._excluded_save_params(), "_answer", "_recorder"]

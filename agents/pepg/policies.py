@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import (
+    ActorCriticCnnPolicy,
+    ActorCriticPolicy,
+    MultiInputActorCriticPolicy,
+)
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.pepg.batches import Evaluated, PePGBatch, PolicyTable
 from agents.pepg.response import WorldAnswer
+
+#: Arguments of actor-critic policies that mean nothing for a table.
+_NOT_OF_A_TABLE = ("net_arch", "activation_fn", "ortho_init", "use_sde")
 
 
 class PePGLoss(NamedTuple):
@@ -25,21 +35,6 @@ class PePGLoss(NamedTuple):
     value: Tensor
 
 
-class PePGBatch(NamedTuple):
-    """What the loss is computed from, for ``n`` visited state-action pairs.
-
-    ``weights`` average to 1 over a rollout: they turn visits into the discounted occupancy, or are all 1.
-    """
-
-    observations: Tensor
-    actions: Tensor
-    advantages: Tensor
-    returns: Tensor
-    old_log_prob: Tensor
-    weights: Tensor
-    states: Tensor | None
-
-
 class PePGPolicy(ActorCriticPolicy):
     """Actor-critic policy with the loss of the performative policy gradient.
 
@@ -50,10 +45,45 @@ class PePGPolicy(ActorCriticPolicy):
     weight of a visit. With ``alpha = 0`` it is the loss of an advantage actor-critic.
     """
 
-    def action_probabilities(self, observations: Tensor) -> Tensor:
-        """Return ``pi(a|s)`` as ``[n, A]``, with gradient."""
-        probs: Tensor = self.get_distribution(observations).distribution.probs  # type: ignore[union-attr]
-        return probs
+    _acting: PolicyTable | None = None
+
+    def tabulate(self, observations: PyTorchObs, with_critic_gradient: bool = True) -> PolicyTable:
+        """Return policy and critic at the observations of all states, with gradient; for ``Discrete`` actions."""
+        log_probs: Tensor = self.get_distribution(observations).distribution.logits  # type: ignore[union-attr]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and with_critic_gradient):
+            values = super().predict_values(observations).flatten()
+        return PolicyTable(log_probs, values)
+
+    def gaussian(self, observations: PyTorchObs) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of the actions ``[Q, d]``, with gradient; for ``Box`` actions."""
+        distribution = self.get_distribution(observations).distribution
+        return distribution.mean, distribution.stddev  # type: ignore[union-attr]
+
+    @contextmanager
+    def acting_from(self, table: PolicyTable | None) -> Iterator[None]:
+        """Collect experience from a table instead of the networks, where observations are the indices of states."""
+        self._acting = table
+        try:
+            yield
+        finally:
+            self._acting = None
+
+    def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Return actions, values and log-probabilities of the actions, as in Stable-Baselines3."""
+        if self._acting is None or deterministic:
+            return super().forward(obs, deterministic)
+        return self._acting.act(obs.long().flatten())
+
+    def predict_values(self, obs: PyTorchObs) -> Tensor:
+        """Return the critic's values ``[n, 1]``."""
+        if self._acting is None or not isinstance(obs, Tensor):
+            return super().predict_values(obs)
+        return self._acting.values.index_select(0, obs.long().flatten())[:, None]
+
+    def evaluate_batch(self, batch: PePGBatch) -> Evaluated:
+        """Evaluate a batch at its own observations."""
+        values, log_prob, entropy = self.evaluate_actions(batch.observations, batch.actions)
+        return Evaluated(values.flatten(), log_prob, entropy)
 
     def pepg_loss(
         self,
@@ -62,6 +92,7 @@ class PePGPolicy(ActorCriticPolicy):
         performative_coef: float = 1.0,
         ent_coef: float = 0.0,
         vf_coef: float = 0.5,
+        normalize_advantage: bool = False,
     ) -> PePGLoss:
         """Return the loss on a batch.
 
@@ -71,26 +102,34 @@ class PePGPolicy(ActorCriticPolicy):
             performative_coef: weight ``alpha`` of the response term.
             ent_coef: weight ``lambda`` of the entropy, in units of reward.
             vf_coef: weight of the critic's squared error.
+            normalize_advantage: centre the advantages of the batch, and divide them *and* ``R`` by their standard
+                deviation: divided alone, they would weigh more or less against the answer than the theorem says.
         """
-        values, log_prob, entropy = self.evaluate_actions(batch.observations, batch.actions)
+        scale, advantages = 1.0, batch.advantages
+        if normalize_advantage and len(advantages) > 1:
+            scale = float(advantages.std()) + 1e-8
+            advantages = (advantages - advantages.mean()) / scale
+        response = None
+        if answer is None:
+            evaluated = self.evaluate_batch(batch)
+        else:
+            evaluated, response = answer.evaluate(self, batch, with_response=performative_coef != 0.0)
+        values, log_prob, entropy = evaluated
         ratio = torch.exp(log_prob - batch.old_log_prob)
-        policy = -(batch.weights * ratio * batch.advantages).mean()
+        policy = -(batch.weights * ratio * advantages).mean()
         bonus = -(batch.weights * (-log_prob if entropy is None else entropy)).mean()
-        value = F.mse_loss(batch.returns, values.flatten())
-        response = torch.zeros((), device=policy.device)
-        if answer is not None and performative_coef != 0.0:
-            response = -self._answer_objective(answer, batch)
-        total = policy + performative_coef * response + ent_coef * bonus + vf_coef * value
-        return PePGLoss(total, policy, response, bonus, value)
+        value = F.mse_loss(batch.returns, values)
+        answered = torch.zeros_like(policy) if response is None else -response.to(policy.device, policy.dtype) / scale
+        total = policy + performative_coef * answered + ent_coef * bonus + vf_coef * value
+        return PePGLoss(total, policy, answered, bonus, value)
 
-    def _answer_objective(self, answer: WorldAnswer, batch: PePGBatch) -> Tensor:
-        if batch.states is None:
-            raise ValueError("the response term needs the states of the batch")
-        pi = self.action_probabilities(answer.observations).cpu()
-        with torch.no_grad():
-            values = self.predict_values(answer.observations).flatten().cpu()
-        weights = torch.bincount(batch.states.cpu(), weights=batch.weights.cpu(), minlength=len(pi)) / len(batch.states)
-        return answer.objective(pi, values, weights).to(batch.weights.device, batch.weights.dtype)
+
+class PePGCnnPolicy(PePGPolicy, ActorCriticCnnPolicy):
+    """PePG's policy for images."""
+
+
+class PePGMultiInputPolicy(PePGPolicy, MultiInputActorCriticPolicy):
+    """PePG's policy for dictionaries of observations."""
 
 
 class SoftmaxPolicy(PePGPolicy):
@@ -109,7 +148,7 @@ class SoftmaxPolicy(PePGPolicy):
         for name, space in (("observation_space", observation_space), ("action_space", action_space)):
             if not isinstance(space, spaces.Discrete):
                 raise ValueError(f"{name} of SoftmaxPolicy must be Discrete, got {space}")
-        for name in ("net_arch", "activation_fn", "ortho_init", "use_sde"):
+        for name in _NOT_OF_A_TABLE:
             if kwargs.get(name):
                 raise ValueError(f"SoftmaxPolicy is a table: it takes no {name}, got {kwargs[name]!r}")
         kwargs |= {"net_arch": [], "ortho_init": False, "features_extractor_class": _OneHot}
@@ -122,6 +161,10 @@ class SoftmaxPolicy(PePGPolicy):
                 nn.init.zeros_(table.weight)
                 # A bias would be a second name for the mean of the table.
                 table.bias.requires_grad_(False).zero_()
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        parameters = super()._get_constructor_parameters()
+        return {name: value for name, value in parameters.items() if name not in _NOT_OF_A_TABLE}
 
 
 class _OneHot(BaseFeaturesExtractor):

@@ -57,6 +57,8 @@ class Iterate(NamedTuple):
     """``J``, without entropy or bonus."""
     gap: float
     """The objective's gap; by default the most it could gain, to first order, by moving towards any other policy."""
+    score: float = -torch.inf
+    """``J`` with the entropy weight that the run ends with: what policies are ranked by."""
 
 
 class Run:
@@ -64,7 +66,7 @@ class Run:
 
     Attributes:
         logits: where the run goes on from.
-        last: the last policy evaluated; ``best``: the one with the largest ``J``.
+        last: the last policy evaluated; ``best``: the one with the largest score.
         converged: whether the gap of the last policy was below the tolerance.
         history: ``J`` of every policy met.
     """
@@ -92,7 +94,7 @@ class Run:
             gradient = terms.policy + alpha * terms.response
             if objective.bonus is not None:
                 gradient = gradient + objective.bonus(terms.evaluation.pi)
-            self._note(terms, gradient, objective)
+            self._note(terms, gradient, objective, final[1] * scale)
             self.converged = (alpha, entropy) == final and self.last.gap <= tolerance
             if self.converged:
                 break
@@ -100,7 +102,7 @@ class Run:
         return self
 
     def result(self, method: str) -> PlanningResult:
-        """Return the last policy as the result of ``method``; warn if the run has not converged."""
+        """Return the last policy as the result of ``method``."""
         return PlanningResult(
             policy=self.last.policy,
             value=self.last.value,
@@ -109,14 +111,17 @@ class Run:
             converged=self.converged,
             method=method,
             gap=self.last.gap,
-        ).warn_unless_converged()
+        )
 
-    def _note(self, terms: GradientTerms, gradient: Tensor, objective: Objective) -> None:
+    def _note(self, terms: GradientTerms, gradient: Tensor, objective: Objective, final_entropy: float) -> None:
         evaluation = terms.evaluation
         value = float(self.problem.rho @ evaluation.plain_state_values())
+        score = (
+            value if final_entropy == 0.0 else value + final_entropy * evaluation.discounted_entropy(self.problem.rho)
+        )
         self.history.append(value)
-        self.last = Iterate(evaluation.pi, value, objective.gap(gradient, evaluation.pi))
-        if value > self.best.value:
+        self.last = Iterate(evaluation.pi, value, objective.gap(gradient, evaluation.pi), score)
+        if score > self.best.score:
             self.best = self.last
 
 
@@ -167,11 +172,18 @@ def natural_step(learning_rate: float, max_divergence: float = torch.inf) -> Ste
         visited = (terms.occupancy > 0.0)[:, None]
         occupancy = torch.where(visited, terms.occupancy[:, None], 1.0)
         direction = torch.where(visited, gradient / occupancy, 0.0)
-        curvature = float((occupancy * terms.evaluation.pi * direction**2).sum())  # of the KL along the direction
-        longest = math.sqrt(2.0 * max_divergence / curvature) if curvature > 0.0 else torch.inf
-        return min(learning_rate, longest) * direction
+        return trust_region(direction, terms, learning_rate, max_divergence)
 
     return step
+
+
+def trust_region(direction: Tensor, terms: GradientTerms, learning_rate: float, max_divergence: float) -> Tensor:
+    """Return a step along ``direction [S, A]``, ``learning_rate`` long or as far as the expected divergence allows."""
+    pi = terms.evaluation.pi
+    centred = direction - (pi * direction).sum(-1, keepdim=True)
+    curvature = float((terms.occupancy[:, None] * pi * centred**2).sum())  # of the KL along the direction
+    longest = math.sqrt(2.0 * max_divergence / curvature) if curvature > 0.0 else torch.inf
+    return min(learning_rate, longest) * direction
 
 
 def fixed_step(learning_rate: float) -> Step:

@@ -18,6 +18,7 @@ from agents.planning.ascent import (
     step_rule,
     value_scale,
 )
+from agents.planning.compatible import LogLinear
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
 from perf_envs.validation import check_choice, check_count, check_number
@@ -61,7 +62,7 @@ def gradient_ascent(
         n_iterations,
         initial_policy,
         _floor(problem, tolerance),
-    )
+    ).warn_unless_converged()
 
 
 def natural_policy_gradient(
@@ -72,13 +73,15 @@ def natural_policy_gradient(
     n_iterations: int = 1000,
     learning_rate: float = 0.1,
     max_divergence: float = torch.inf,
+    features: object | None = None,
     initial_policy: object | None = None,
     tolerance: float = 1e-6,
 ) -> PlanningResult:
-    """Natural gradient ascent on softmax tables, in closed form.
+    """Natural gradient ascent, on softmax tables in closed form, on log-linear policies by conjugate gradients.
 
-    With ``performative_coef = 0`` it is multiplicative weights on the
-    advantages: ``pi <- pi exp(eta A / (1-gamma))`` (Kakade 2001; Agarwal et al. 2021).
+    On tables with ``performative_coef = 0`` it is multiplicative weights on the advantages:
+    ``pi <- pi exp(eta A / (1-gamma))`` (Kakade 2001; Agarwal et al. 2021). With ``features`` the policies are
+    ``pi_0(a|s) exp(phi(s,a) . theta)``, normalised, and each step is the compatible approximation of the one above.
 
     Args:
         problem: the world.
@@ -87,13 +90,23 @@ def natural_policy_gradient(
         n_iterations: steps at most.
         learning_rate: ``eta``.
         max_divergence: trust region: steps are shortened to this expected KL divergence, in nats.
-        initial_policy: start, ``[S, A]`` with positive entries; the uniform policy by default.
-        tolerance: first-order gap, relative to the value, at which it has converged.
+        features: ``phi [S, A, K]``; ``None`` for tables.
+        initial_policy: start ``pi_0``, ``[S, A]`` with positive entries; the uniform policy by default.
+        tolerance: gap, relative to the value, at which it has converged: the first-order gap on tables, the length of
+            the gradient in ``theta`` with features.
     """
-    step = natural_step(check_number("learning_rate", learning_rate, above=0.0), max_divergence)
+    rate = check_number("learning_rate", learning_rate, above=0.0)
     objective = Objective.constant(performative_coef, entropy_coef)
     floor = _floor(problem, tolerance)
-    return _single(problem, "natural_policy_gradient", objective, step, n_iterations, initial_policy, floor)
+    if features is None:
+        step = natural_step(rate, max_divergence)
+    else:
+        policies = LogLinear(_check_features(features, problem))
+        step = policies.natural_step(rate, max_divergence)
+        objective = replace(objective, gap=lambda gradient, pi: float(policies.gradient(gradient, pi).norm()))
+    return _single(
+        problem, "natural_policy_gradient", objective, step, n_iterations, initial_policy, floor
+    ).warn_unless_converged()
 
 
 def log_barrier(
@@ -137,7 +150,18 @@ def log_barrier(
     )
     rule = adam_step(rate, _BARRIER_BETAS) if step == "adam" else fixed_step(rate)
     floor = check_number("tolerance", tolerance, at_least=0.0) * barrier / (2 * problem.n_states * problem.n_actions)
-    return _single(problem, "log_barrier", objective, rule, n_iterations, initial_policy, floor)
+    return _single(problem, "log_barrier", objective, rule, n_iterations, initial_policy, floor).warn_unless_converged()
+
+
+def _check_features(features: object, problem: PerformativeMDP) -> Tensor:
+    phi = torch.as_tensor(features, dtype=torch.float64).detach()
+    if phi.dim() != 3 or tuple(phi.shape[:2]) != (problem.n_states, problem.n_actions) or phi.shape[2] == 0:
+        raise ValueError(
+            f"features must have shape ({problem.n_states}, {problem.n_actions}, K), got {tuple(phi.shape)}"
+        )
+    if not bool(torch.isfinite(phi).all()):
+        raise ValueError("features must be finite")
+    return phi
 
 
 def _single(

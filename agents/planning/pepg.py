@@ -2,16 +2,19 @@
 
 The performative value has many local maxima. Following the full gradient from a random policy finds good ones in worlds
 whose answer is mild and poor ones where followers punish a half-formed policy; phasing the answer in does the opposite.
-So both schedules are tried from several starts on a short budget, and only the most promising runs are carried on. The
-best is polished, and left for a better one as long as switching single states over leads to one.
+So by default both schedules are tried from several starts on a short budget, and only the most promising runs are
+carried on. The best is polished, and left for a better one as long as switching single states over leads to one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from agents.planning.ascent import Objective, Run, start_logits, step_rule, value_scale
+from agents.planning.ascent import Coefficient, Objective, Run, Step, start_logits, step_rule, value_scale
 from agents.planning.result import PlanningResult
 from agents.planning.switching import switch_states
 from perf_envs import PerformativeMDP
@@ -30,8 +33,6 @@ FULL = Objective(
     performative_coef=lambda progress: 1.0,
     entropy_coef=lambda progress: ENTROPY * max(0.0, 1.0 - 2.0 * progress),
 )
-#: Plain ascent on the performative value, to the end.
-POLISH = Objective.constant(1.0)
 _POLISH_STAGES = 10
 #: Attempts to leave the local maximum found for a better one.
 _ESCAPES = 5
@@ -40,6 +41,8 @@ _ESCAPES = 5
 def pepg(
     problem: PerformativeMDP,
     *,
+    performative_coef: float | Coefficient | None = None,
+    entropy_coef: float | Coefficient | None = None,
     n_iterations: int = 200,
     n_starts: int | None = None,
     step: str = "natural",
@@ -52,9 +55,15 @@ def pepg(
 
     Args:
         problem: the world.
+        performative_coef: weight of the world's answer as a function of the run's progress from 0 to 1, at which it
+            must be 1: another end has another maximum (:func:`gradient_ascent` goes there). With ``None`` two
+            schedules are tried, the full answer from the start and phased in over the first half.
+        entropy_coef: weight of the entropy in units of the range of the rewards, a number or a function of the
+            progress. Where it does not end at 0, policies are ranked by the entropy-regularised value, which is
+            maximised. With ``None`` a little entropy is kept for the first part of the runs.
         n_iterations: gradient steps of the runs that are carried to the end; the first trials are a quarter as long.
-        n_starts: start policies: the uniform one (or ``initial_policy``) and random ones, each tried with both
-            schedules; by default 4, and up to 16 in small worlds.
+        n_starts: start policies: the uniform one (or ``initial_policy``) and random ones, each tried with every
+            schedule; by default 4, and up to 16 in small worlds.
         step: ``"natural"`` (within a trust region), ``"adam"``, or ``"fixed"`` for plain gradient steps.
         learning_rate: step size; by default one that fits the rule and the world.
         initial_policy: first start, ``[S, A]`` with positive entries.
@@ -72,25 +81,33 @@ def pepg(
     if n_starts is None:
         n_starts = min(16, max(4, 256 // (problem.n_states * problem.n_actions)))
     starts = _starts(problem, check_count("n_starts", n_starts), initial_policy, seed)
-    trials = [(logits, schedule) for logits in starts for schedule in (RAMP, FULL)]
+    schedules = _schedules(performative_coef, entropy_coef)
+    goal = Objective.constant(1.0, schedules[0].entropy_coef(1.0))
+    trials = [(logits, schedule) for logits in starts for schedule in schedules]
 
     def run(logits: Tensor, objective: Objective, length: int) -> Run:
         return Run(problem, logits).advance(length, objective, step_rule(problem, step, learning_rate))
 
+    def polish(policy: Tensor) -> Run:
+        return _polish(
+            problem, goal, policy, n_iterations, floor, lambda shrink: step_rule(problem, step, learning_rate, shrink)
+        )
+
     tried = [run(logits, schedule, n_iterations // 4) for logits, schedule in trials]
-    order = sorted(range(len(trials)), key=lambda index: -tried[index].best.value)
+    order = sorted(range(len(trials)), key=lambda index: -tried[index].best.score)
     carried = [run(*trials[index], n_iterations) for index in order[: max(2, len(trials) // 4)]]
-    best = max((*tried, *carried), key=lambda candidate: candidate.best.value)
-    polished = [_polish(problem, best.best.policy, n_iterations, floor, step, learning_rate)]
-    for _ in range(_ESCAPES):
+    best = max((*tried, *carried), key=lambda candidate: candidate.best.score)
+    polished = [polish(best.best.policy)]
+    # Entropy in the objective makes the maximum mix actions: one that is certain cannot lead out of it.
+    for _ in range(_ESCAPES if goal.entropy_coef(1.0) == 0.0 else 0):
         policy = polished[-1].best.policy
         switched = switch_states(problem, policy, n_evaluations=4 * n_iterations)
         if torch.equal(switched, policy):
             break
-        polished.append(_polish(problem, switched, n_iterations, floor, step, learning_rate))
+        polished.append(polish(switched))
     runs = [*tried, *carried, *polished]
     # Where the objective of a run was still regularised its gap means something else: the last runs decide.
-    winner = max((iterate for run in polished for iterate in (run.last, run.best)), key=lambda iterate: iterate.value)
+    winner = max((iterate for run in polished for iterate in (run.last, run.best)), key=lambda iterate: iterate.score)
     return PlanningResult(
         policy=winner.policy,
         value=winner.value,
@@ -103,8 +120,39 @@ def pepg(
     ).warn_unless_converged()
 
 
+def _schedules(
+    performative_coef: float | Coefficient | None, entropy_coef: float | Coefficient | None
+) -> tuple[Objective, ...]:
+    """Return what is ascended from every start: the weights asked for, or two that serve all worlds between them."""
+    both: tuple[Objective, ...] = (RAMP, FULL)
+    if entropy_coef is not None:
+        both = tuple(replace(schedule, entropy_coef=_coefficient("entropy_coef", entropy_coef)) for schedule in both)
+    if performative_coef is None:
+        return both
+    alpha = _coefficient("performative_coef", performative_coef)
+    if alpha(1.0) != 1.0:
+        raise ValueError(
+            f"performative_coef must end at 1, the performative optimum, got {alpha(1.0)}: gradient_ascent takes others"
+        )
+    return (replace(both[1], performative_coef=alpha),)
+
+
+def _coefficient(name: str, value: float | Coefficient) -> Coefficient:
+    """Return a checked function of the progress."""
+    if callable(value):
+        function = value
+        return lambda progress: check_number(name, function(progress), at_least=0.0)
+    number = check_number(name, value, at_least=0.0)
+    return lambda progress: number
+
+
 def _polish(
-    problem: PerformativeMDP, policy: Tensor, n_iterations: int, floor: float, step: str, learning_rate: float | None
+    problem: PerformativeMDP,
+    goal: Objective,
+    policy: Tensor,
+    n_iterations: int,
+    floor: float,
+    rule: Callable[[float], Step],
 ) -> Run:
     """Ascend the performative value alone, with ever shorter steps.
 
@@ -114,8 +162,7 @@ def _polish(
     for stage in range(_POLISH_STAGES):
         # From the best policy so far. A probability that has underflowed to 0 has no logit: put it back within reach.
         run.logits = torch.log(run.best.policy.clamp_min(1e-30))
-        rule = step_rule(problem, step, learning_rate, shrink=0.5**stage)
-        if run.advance(max(n_iterations // _POLISH_STAGES, 1), POLISH, rule, floor).converged:
+        if run.advance(max(n_iterations // _POLISH_STAGES, 1), goal, rule(0.5**stage), floor).converged:
             break
     return run
 

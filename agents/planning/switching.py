@@ -1,7 +1,8 @@
-"""Escape from a local maximum by switching the policy over in one state at a time.
+"""Leave a local maximum, or a kink, by moving the policy towards one action in one state at a time.
 
 Where rewards or transitions favour what is done often, many deterministic policies are local maxima of ``J`` and no
-gradient leads from one to the next. Trying every action in every state does: ``S A`` values, no gradients.
+gradient leads from one to the next. Trying every action in every state does: ``S A`` values, no gradients. With ever
+smaller shares the same search climbs along kinks of the response, where gradients point across.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from perf_envs.exact import evaluate
 _SMALLEST_GAIN = 1e-9
 
 
-def switch_states(problem: PerformativeMDP, policy: Tensor, n_evaluations: int) -> Tensor:
-    """Return ``policy`` with one action made certain wherever that raises ``J``, until no single switch does.
+def switch_states(problem: PerformativeMDP, policy: Tensor, n_evaluations: int, share: float = 1.0) -> Tensor:
+    """Return ``policy`` with one action given ``share`` more wherever that raises ``J``, until no single switch does.
 
     Args:
         problem: the world.
         policy: ``[S, A]``.
         n_evaluations: values to compute at most; the most visited states are tried first.
+        share: weight of the action in the mixture with what the state did so far; 1 makes it certain.
     """
     value, occupancy = _value(problem, policy)
-    smallest_gain = _SMALLEST_GAIN * value_scale(problem)
+    smallest_gain = _SMALLEST_GAIN * share * value_scale(problem)
     untried = switches = [
         (state, action) for state in occupancy.argsort(descending=True).tolist() for action in range(problem.n_actions)
     ]
@@ -35,8 +37,8 @@ def switch_states(problem: PerformativeMDP, policy: Tensor, n_evaluations: int) 
             break
         (state, action), untried = untried[0], untried[1:]
         switched = policy.clone()
-        switched[state] = 0.0
-        switched[state, action] = 1.0
+        switched[state] *= 1.0 - share
+        switched[state, action] += share
         gained = _value(problem, switched)[0] - value
         if gained > smallest_gain:
             policy, value = switched, value + gained

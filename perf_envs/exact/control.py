@@ -7,7 +7,7 @@ from torch import Tensor
 
 from perf_envs.dynamics import Dynamics
 from perf_envs.exact.optima import best_known
-from perf_envs.exact.values import evaluate, performative_value
+from perf_envs.exact.values import check_problem, evaluate, performative_value
 from perf_envs.problem import PerformativeMDP
 
 _MAX_IMPROVEMENTS = 10_000
@@ -41,7 +41,16 @@ def optimal_policy(dynamics: Dynamics, start: Tensor | None = None) -> tuple[Ten
 
 
 def stability_gap(problem: PerformativeMDP, pi: object) -> float:
-    """Return ``max_q V(q; pi) - V(pi; pi)``: what could be gained if the world stood still. 0 if and only if stable."""
+    """Return ``max_q V(q; pi) - V(pi; pi)``: what could be gained if the world stood still. 0 if and only if stable.
+
+    Of a world that answers at random it is the average over its realisations, each with the best reply to it.
+    """
+    check_problem(problem)
+    gaps = [_stability_gap(one, pi) for one in problem.realisations]
+    return sum(gaps) / len(gaps)
+
+
+def _stability_gap(problem: PerformativeMDP, pi: object) -> float:
     dynamics = problem.response(pi).detach()
     policy = dynamics.check_policy(pi).detach()
     _, best = optimal_policy(dynamics, start=policy)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from perf_envs.exact.values import Evaluation, check_problem, evaluate
+from perf_envs.exact.values import Evaluation, check_problem, evaluate, mean
 from perf_envs.problem import PerformativeMDP
 from perf_envs.validation import as_policy
 
@@ -42,7 +42,7 @@ class GradientTerms:
 def performative_gradient(
     problem: PerformativeMDP, logits: object, performative_coef: float = 1.0, entropy_coef: float = 0.0
 ) -> Tensor:
-    """Return the gradient of ``J(softmax(logits))``, by the theorem.
+    """Return the gradient of ``J(softmax(logits))``, by the theorem; of a world that answers at random, its average.
 
     Args:
         problem: the world.
@@ -64,8 +64,11 @@ def performative_gradient(
     if not bool(torch.isfinite(table).all()):
         raise ValueError("logits must be finite")
     pi = torch.softmax(table, dim=-1)
-    terms = gradient_terms(problem, pi, entropy_coef, with_response=performative_coef != 0.0)
-    return pi * (terms.policy + performative_coef * terms.response)
+    gradients = []
+    for one in problem.realisations:
+        terms = gradient_terms(one, pi, entropy_coef, with_response=performative_coef != 0.0)
+        gradients.append(pi * (terms.policy + performative_coef * terms.response))
+    return mean(gradients)
 
 
 def gradient_terms(
@@ -73,7 +76,8 @@ def gradient_terms(
 ) -> GradientTerms:
     """Return the terms of the performative policy gradient at a policy table ``pi [S, A]``.
 
-    Without ``with_response`` the response map is not differentiated and ``response`` is zero.
+    Without ``with_response`` the response map is not differentiated and ``response`` is zero. Of a world that answers
+    at random these are the terms at its answer without noise.
 
     Raises:
         ValueError: ``pi`` is not a policy; or the response map does not pass gradients on, or none that are finite.

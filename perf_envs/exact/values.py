@@ -7,11 +7,13 @@
     J(pi)  = rho . V(pi; pi)
 
 Every function takes a :class:`PerformativeMDP` (the world answers ``pi``) or :class:`Dynamics` (the world stands still;
-its ``gamma`` and ``rho`` are used), and a policy table ``[S, A]``. All results are float64 tensors.
+its ``gamma`` and ``rho`` are used), and a policy table ``[S, A]``. All results are float64 tensors. In a world that
+answers at random they are averages over its realisations (:attr:`PerformativeMDP.realisations`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +56,10 @@ class Evaluation:
             return self.state_values
         return self.solver.values((self.pi * self.dynamics.rewards).sum(-1))
 
+    def discounted_entropy(self, rho: Tensor) -> float:
+        """Return ``E sum_t gamma^t H(pi(.|s_t))`` from the start distribution, in nats: what ``lambda`` multiplies."""
+        return float(rho @ self.solver.values(entropy(self.pi) * ~self.dynamics.absorbing))
+
     def advantages(self) -> Tensor:
         """Return ``A [S, A]``, the soft advantage when ``entropy_coef`` is not zero."""
         raw = self.action_values() - self.state_values[:, None]
@@ -85,26 +91,27 @@ def entropy(pi: Tensor) -> Tensor:
 
 def state_values(model: Model, pi: object, entropy_coef: float = 0.0) -> Tensor:
     """Return ``V [S]`` of ``pi``, in the world's answer to it (problem) or in fixed dynamics."""
-    return _evaluate_model(model, pi, entropy_coef).state_values
+    return mean([evaluation.state_values for evaluation in _evaluations(model, pi, entropy_coef)])
 
 
 def action_values(model: Model, pi: object, entropy_coef: float = 0.0) -> Tensor:
     """Return ``Q [S, A]`` of ``pi``."""
-    return _evaluate_model(model, pi, entropy_coef).action_values()
+    return mean([evaluation.action_values() for evaluation in _evaluations(model, pi, entropy_coef)])
 
 
 def advantages(model: Model, pi: object, entropy_coef: float = 0.0) -> Tensor:
     """Return ``A [S, A]`` of ``pi``."""
-    return _evaluate_model(model, pi, entropy_coef).advantages()
+    return mean([evaluation.advantages() for evaluation in _evaluations(model, pi, entropy_coef)])
 
 
 def occupancy(model: Model, pi: object) -> Tensor:
     """Return the normalised discounted state distribution ``d [S]`` of ``pi``; absorbing states count, it sums to 1."""
     if not isinstance(model, Dynamics):
         check_problem(model)
-    if model.rho is None:
+    rho = model.rho
+    if rho is None:
         raise ValueError("occupancy needs a start distribution: these dynamics carry no rho")
-    return _evaluate_model(model, pi, 0.0).occupancy(model.rho)
+    return mean([evaluation.occupancy(rho) for evaluation in _evaluations(model, pi, 0.0)])
 
 
 def performative_value(problem: PerformativeMDP, pi: object, entropy_coef: float = 0.0) -> Tensor:
@@ -115,8 +122,14 @@ def performative_value(problem: PerformativeMDP, pi: object, entropy_coef: float
 def decoupled_value(problem: PerformativeMDP, pi: object, deployed: object, entropy_coef: float = 0.0) -> Tensor:
     """Return ``rho . V(pi; deployed)``: the value of running ``pi`` in the world that answers ``deployed``."""
     check_problem(problem)
-    dynamics = problem.response(deployed)
-    return problem.rho @ evaluate(dynamics, dynamics.check_policy(pi), entropy_coef).state_values
+    answers = [one.response(deployed) for one in problem.realisations]
+    values = [evaluate(answer, answer.check_policy(pi), entropy_coef).state_values for answer in answers]
+    return problem.rho @ mean(values)
+
+
+def mean(quantities: Sequence[Tensor]) -> Tensor:
+    """Return the mean of tensors of one shape: over the realisations of a world that answers at random."""
+    return quantities[0] if len(quantities) == 1 else torch.stack(list(quantities)).mean(0)
 
 
 def check_problem(problem: object) -> None:
@@ -125,12 +138,14 @@ def check_problem(problem: object) -> None:
         raise ValueError(f"problem must be a PerformativeMDP (env.unwrapped.problem), got {type(problem).__name__}")
 
 
-def _evaluate_model(model: Model, pi: object, entropy_coef: float) -> Evaluation:
+def _evaluations(model: Model, pi: object, entropy_coef: float) -> list[Evaluation]:
+    """Evaluate ``pi`` in fixed dynamics, or in the answer of every realisation of a problem."""
     if isinstance(model, Dynamics):
-        return evaluate(model, model.check_policy(pi), entropy_coef)
-    check_problem(model)
-    dynamics = model.response(pi)
-    return evaluate(dynamics, dynamics.check_policy(pi), entropy_coef)
+        answers = [model]
+    else:
+        check_problem(model)
+        answers = [one.response(pi) for one in model.realisations]
+    return [evaluate(answer, answer.check_policy(pi), entropy_coef) for answer in answers]
 
 
 def _discount(dynamics: Dynamics, gamma: float | None) -> float:

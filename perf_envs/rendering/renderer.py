@@ -10,9 +10,9 @@ import numpy as np
 from perf_envs.rendering.canvas import Canvas, Pixels, import_pygame
 
 if TYPE_CHECKING:
-    from perf_envs.performative_env import PerformativeEnv
+    from perf_envs.base_env import WorldEnv
 
-Env = TypeVar("Env", bound="PerformativeEnv")
+Env = TypeVar("Env", bound="WorldEnv")
 
 
 class Renderer(ABC, Generic[Env]):

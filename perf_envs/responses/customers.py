@@ -116,15 +116,18 @@ class CustomerResponse(ResponseMap):
         schedule = pi[: self.end].reshape(self.horizon, self.inventory, self.n_actions)
         posted = schedule @ self.prices
         sells = torch.einsum("...a,tna->...tn", self.sale_probability(willingness), schedule)
-        stock = torch.zeros((*willingness.shape, self.inventory), dtype=torch.float64)
+        # Units left, from none to all; with none left none is sold, so that what rolls off the front is 0.
+        sells = torch.nn.functional.pad(sells, (1, 0))
+        stock = torch.zeros((*willingness.shape, self.inventory + 1), dtype=torch.float64)
         stock[..., -1] = 1.0
-        paid, open_periods = torch.zeros_like(willingness), torch.zeros_like(willingness)
-        for period in range(self.horizon):
-            paid = paid + (stock * posted[period]).sum(-1)
-            open_periods = open_periods + stock.sum(-1)
-            sold = stock * sells[..., period, :]
-            stock = stock - sold + torch.nn.functional.pad(sold[..., 1:], (0, 1))
-        return paid / open_periods
+        periods = []
+        for sale in sells.unbind(-2):
+            periods.append(stock)
+            sold = stock * sale
+            stock = stock - sold + sold.roll(-1, -1)
+        in_stock = torch.stack(periods, dim=-2)[..., 1:]
+        mean: Tensor = (in_stock * posted).sum((-2, -1)) / in_stock.sum((-2, -1))
+        return mean
 
     def _excess(self, pi: Tensor, willingness: Tensor) -> Tensor:
         """Return how far ``w`` lies above what customers would revise it to; zero at a fixed point."""

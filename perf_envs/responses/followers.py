@@ -11,8 +11,7 @@ Together they answer with ``sigma = softmax(beta * mean_i Q_i)`` over the five i
 replaced with probability ``sigma(m|s)`` by ``m``.
 
 The best responses are found by policy iteration over all followers at once, started from the answer given last: one
-sparse block-diagonal factorisation per improvement, the last of which also serves the gradient (implicit-function
-theorem).
+block-diagonal factorisation per improvement, the last of which also serves the gradient (implicit-function theorem).
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from torch.autograd.function import once_differentiable
 
 from perf_envs.dynamics import Dynamics
 from perf_envs.problem import ResponseMap
+from perf_envs.responses.banded import BandedFactors
 from perf_envs.validation import check_number
 
 Floats = NDArray[np.float64]
@@ -38,9 +38,12 @@ N_MOVES = 4
 #: Index of the fifth intervention: let the agent's own move stand.
 NO_INTERVENTION = 4
 #: Value iteration runs until a sweep changes values by this share of the largest: then the first factorisation, which
-#: costs as much as a few dozen sweeps, is usually the last.
-_SWEPT, _MAX_SWEEPS, _SWEEPS_PER_CHECK = 1e-6, 200, 5
+#: costs as much as a few dozen sweeps, is usually the last. The more states, the more choices hang in the balance: a
+#: share that falls with the square of their number costs little more than the best one from 64 to 1024 states.
+_SWEPT, _LEAST_SWEPT, _MAX_SWEEPS, _SWEEPS_PER_CHECK = 0.4, 1e-6, 200, 5
 _MAX_IMPROVEMENTS = 1000
+#: Up to this bandwidth (the columns of the grid) a band solver is faster than a general sparse one.
+_WIDEST_BAND = 32
 #: Relative differences of values below this are rounding: no reason to replace a choice (else ties could cycle).
 _ROUNDING = 1e-13
 #: Values this many roundings apart count as tied when ties are settled; wide enough that rounding cannot undo it.
@@ -79,6 +82,10 @@ class FollowerResponse(ResponseMap):
         self.n_states = len(next_state)
         self.next_state, self.goals = next_state, goals
         self._live = ~goals
+        states = np.arange(self.n_states)[:, None]
+        self._bandwidth = int(np.abs(next_state - states).max())
+        #: Where a move stands in its column of a band matrix.
+        self._depth: Ints = 2 * self._bandwidth + states - next_state
         # Where the next value iteration starts; a guess that saves time and cannot change an answer.
         self._last_values: Floats = np.zeros((self.n_states, len(follower_landing_reward)))
         # [4, S, F], followers last: every operation below runs along contiguous memory.
@@ -123,7 +130,7 @@ class FollowerResponse(ResponseMap):
 
     def _move_values(self, values: Floats) -> Floats:
         """Return ``R_i(s, m) + gamma V_i(n(s, m))`` as ``[4, S, F]`` from ``V [S, F]``."""
-        result = values[self.next_state.T]
+        result: Floats = values.take(self.next_state.T, axis=0)
         result *= self.gamma
         result += self._rewards
         return result
@@ -153,13 +160,13 @@ class FollowerResponse(ResponseMap):
 
     def _first_choice(self, weights: Floats) -> Ints:
         """Return interventions to start from: greedy after sweeps of value iteration from the last answer."""
-        values = self._last_values
+        values, swept = self._last_values, max(_LEAST_SWEPT, _SWEPT / self.n_states**2)
         move_values = self._move_values(values)
         for sweep in range(1, _MAX_SWEEPS + 1):
             best = np.maximum(move_values.max(0) - self.intervention_cost, (weights * move_values).sum(0))
-            best *= self._live[:, None]
+            best[self.goals] = 0.0
             move_values = self._move_values(best)
-            if sweep % _SWEEPS_PER_CHECK == 0 and np.abs(best - values).max() <= _SWEPT * np.abs(best).max():
+            if sweep % _SWEEPS_PER_CHECK == 0 and np.abs(best - values).max() <= swept * np.abs(best).max():
                 break
             values = best
         return self._settle_ties(weights, move_values)[1]
@@ -190,14 +197,25 @@ class FollowerResponse(ResponseMap):
         chain = np.where(lets_go, weights, choice == np.arange(N_MOVES)[:, None, None])
         chain[:, self.goals] = 0.0
         rewards = (chain * self._rewards).sum(0) - self.intervention_cost * (~lets_go & self._live[:, None])
+        factors = self._factorise(chain)
+        return factors.solve(rewards.T.ravel()).reshape(n_followers, n_states).T, factors
+
+    def _factorise(self, chain: Floats) -> Any:
+        """Return the factors of ``I - gamma P_i``, a block per follower, from probabilities of moves ``[4, S, F]``."""
+        _, n_states, n_followers = chain.shape
+        if self._bandwidth <= _WIDEST_BAND:
+            band = np.zeros((n_followers, n_states, 3 * self._bandwidth + 1))
+            band[:, :, 2 * self._bandwidth] = 1.0
+            for reached, depth, weight in zip(self.next_state.T, self._depth.T, self.gamma * chain, strict=True):
+                band[:, reached, depth] -= weight.T
+            return BandedFactors(band.reshape(n_followers * n_states, -1), self._bandwidth)
         offset = n_states * np.arange(n_followers)
         rows = np.broadcast_to(np.arange(n_states)[:, None] + offset, chain.shape)
         columns = self.next_state.T[:, :, None] + offset
         used = chain != 0.0
         size = n_states * n_followers
         moves = sp.csc_array((chain[used], (rows[used], columns[used])), shape=(size, size))
-        factors = splu(sp.csc_array(sp.eye_array(size, format="csc") - self.gamma * moves))
-        return factors.solve(rewards.T.ravel()).reshape(n_followers, n_states).T, factors
+        return splu(sp.csc_array(sp.eye_array(size, format="csc") - self.gamma * moves))
 
 
 def _rounding(values: Floats) -> float:

@@ -1,8 +1,10 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from stable_baselines3 import A2C, DQN, PPO
+import torch
+from stable_baselines3 import A2C, DDPG, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from agents import DeployCallback, deploy, make_vec_env
 from perf_envs import policy_table
@@ -42,7 +44,7 @@ def test_nothing_but_the_callback_moves_the_world():
 
 
 def test_without_the_callback_the_world_watches_by_itself():
-    venv = make_vec_env("PerformativePricing-v0", n_envs=4, seed=0, env_kwargs={"round_length": 100})
+    venv = make_vec_env("PerformativePricing-v0", n_envs=4, seed=0, env_kwargs={"round_length": 25})
     A2C("MlpPolicy", venv, n_steps=50, seed=0).learn(600)
     assert venv.get_attr("round")[0] == 6
 
@@ -89,3 +91,41 @@ def test_an_ordinary_environment_cannot_be_deployed_to():
 def test_never_deploying_is_rejected():
     with pytest.raises(ValueError, match="every"):
         DeployCallback(every=0)
+
+
+def test_continuous_policies_are_deployed_by_mean_and_deviation():
+    venv = make_vec_env("LinearPricing-v0", n_envs=4, seed=0, env_kwargs={"n_products": 2})
+    model = A2C("MlpPolicy", venv, n_steps=16, seed=0)
+    model.learn(16 * 4 * 3, callback=DeployCallback())
+    assert venv.get_attr("round")[0] == 3
+    deploy(model)
+    world, problem = venv.get_attr("world")[0], venv.get_attr("problem")[0]
+    questions = torch.as_tensor(problem.query_observations)
+    normal = model.policy.get_distribution(questions).distribution
+    np.testing.assert_allclose(world.mean_price, problem.mean_price(normal.mean, normal.stddev).detach(), rtol=1e-6)
+
+
+def test_algorithms_without_a_deviation_deploy_their_actions():
+    venv = make_vec_env("LinearPricing-v0", n_envs=1, seed=0)
+    model = DDPG("MlpPolicy", venv, seed=0, learning_starts=10)
+    model.learn(60, callback=DeployCallback(every=20))
+    world, problem = venv.get_attr("world")[0], venv.get_attr("problem")[0]
+    deploy(model)
+    actions, _ = model.predict(problem.query_observations, deterministic=True)
+    np.testing.assert_allclose(world.mean_price, problem.mean_price(actions, np.zeros_like(actions)), rtol=1e-6)
+
+
+def test_environments_in_processes_of_their_own_can_be_deployed_to_or_told_apart():
+    worlds = SubprocVecEnv([lambda: gym.make("PerformativePricing-v0")] * 2, start_method="fork")
+    ordinary = SubprocVecEnv([lambda: gym.make("CartPole-v1")], start_method="fork")
+    try:
+        model = A2C("MlpPolicy", worlds, n_steps=10, seed=0).learn(60, callback=DeployCallback())
+        assert worlds.get_attr("round") == [3, 3]
+        deploy(model)
+        assert worlds.get_attr("round") == [4, 4]
+        with pytest.raises(ValueError, match="performative"):
+            deploy(model, ordinary)
+        ordinary.reset()  # it is still alive
+    finally:
+        worlds.close()
+        ordinary.close()

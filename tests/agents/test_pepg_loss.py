@@ -62,6 +62,50 @@ def test_with_exact_occupancy_and_critic_the_loss_has_the_gradient_of_the_theore
 
 
 @pytest.mark.parametrize("env_id", WORLDS)
+def test_normalised_advantages_keep_the_direction_of_the_theorem(env_id):
+    """Centring is a baseline, and the scale is shared by both terms."""
+    model, problem, logits = tabular_model(env_id)
+    pi = torch.softmax(logits, -1)
+    batch = everywhere(model, problem, pi, exact.evaluate(problem.response(pi), pi))
+    loss = model.policy.pepg_loss(batch, model._answer, vf_coef=0.0, normalize_advantage=True)
+    (gradient,) = torch.autograd.grad(loss.total, model.policy.action_net.weight)
+    theorem = (1.0 - problem.gamma) * exact.performative_gradient(problem, logits)
+    expected = theorem / float(batch.advantages.std())
+    torch.testing.assert_close(
+        -gradient.T.double(), expected, rtol=2e-4, atol=4e-6 * float(expected.abs().max()) + 1e-9
+    )
+
+
+@pytest.mark.parametrize("env_id", WORLDS)
+def test_the_answer_already_deployed_has_the_same_gradient(env_id):
+    model, problem, logits = tabular_model(env_id)
+    pi = torch.softmax(logits, -1)
+    batch = everywhere(model, problem, pi, exact.evaluate(problem.response(pi), pi))
+    weight = model.policy.action_net.weight
+    (fresh,) = torch.autograd.grad(model.policy.pepg_loss(batch, model._answer).total, weight)
+    model._answer.deploy(model.policy, model.get_env())
+    for _ in range(2):
+        loss = model.policy.pepg_loss(batch, model._answer)
+        (known,) = torch.autograd.grad(loss.total, weight)
+        torch.testing.assert_close(known, fresh, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("env_id", WORLDS)
+def test_looking_the_policy_up_is_evaluating_the_batch(env_id):
+    model, problem, logits = tabular_model(env_id)
+    pi = torch.softmax(logits, -1)
+    batch = everywhere(model, problem, pi, exact.evaluate(problem.response(pi), pi))
+    parameters = [part for part in model.policy.parameters() if part.requires_grad]
+    gradients = []
+    for indexed in (True, False):
+        model._answer.indexed = indexed
+        loss = model.policy.pepg_loss(batch, model._answer, ent_coef=0.1)
+        gradients.append(torch.autograd.grad(loss.total, parameters))
+    for looked_up, evaluated in zip(*gradients, strict=True):
+        torch.testing.assert_close(looked_up, evaluated, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("env_id", WORLDS)
 def test_the_loss_is_what_its_gradient_says(env_id):
     model, problem, logits = tabular_model(env_id)
     pi = torch.softmax(logits, -1)
@@ -162,3 +206,61 @@ def test_the_policy_of_an_ordinary_environment_can_carry_the_loss_too():
         model = PePG("MlpPolicy", gym.make("CartPole-v1"), n_steps=8, seed=0, device="cpu")
     model.learn(16)
     assert model._answer is None
+
+
+@pytest.mark.parametrize("n_products", [1, 3])
+def test_with_continuous_actions_the_answer_has_the_gradient_of_central_differences(n_products):
+    venv = make_vec_env("LinearPricing-v0", n_envs=16, seed=0, env_kwargs={"n_products": n_products})
+    model = PePG("MlpPolicy", venv, n_steps=8, seed=0, device="cpu", policy_kwargs={"net_arch": []})
+    problem = venv.get_attr("problem")[0]
+    _, callback = model._setup_learn(10**9)
+    model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+    (batch,) = model._batches()
+    loss = model.policy.pepg_loss(batch, model._answer)
+    parts = (model.policy.action_net.bias, model.policy.log_std)
+    gradients = torch.autograd.grad(loss.response, parts)
+    questions = torch.as_tensor(problem.query_observations)
+
+    def answered():
+        """The sampled actions stay, the market moves."""
+        with torch.no_grad():
+            normal = model.policy.get_distribution(questions).distribution
+            market = problem.response(normal.mean.double(), normal.stddev.double())
+            return float(market.expected_rewards(batch.actions.double()).mean())
+
+    for part, gradient in zip(parts, gradients, strict=True):
+        for index in range(n_products):
+            values = []
+            for step in (1e-2, -2e-2):
+                with torch.no_grad():
+                    part[index] += step
+                values.append(answered())
+            with torch.no_grad():
+                part[index] += 1e-2
+            assert -float(gradient[index]) == pytest.approx((values[0] - values[1]) / 2e-2, rel=1e-2, abs=1e-4)
+
+
+def test_with_continuous_actions_the_gradient_from_samples_is_that_of_the_value():
+    """One period and no discounting between visits: the mean over a batch is the value itself."""
+    venv = make_vec_env("LinearPricing-v0", n_envs=4096, seed=0, env_kwargs={"horizon": 1})
+    model = PePG("MlpPolicy", venv, n_steps=8, seed=0, device="cpu", policy_kwargs={"net_arch": []})
+    problem = venv.get_attr("problem")[0]
+    bias, log_std = model.policy.action_net.bias, model.policy.log_std
+    with torch.no_grad():
+        bias.fill_(-0.4)
+        log_std.fill_(-1.0)
+    _, callback = model._setup_learn(10**9)
+    samples = []
+    for _ in range(10):
+        model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+        (batch,) = model._batches()
+        gradient = torch.autograd.grad(model.policy.pepg_loss(batch, model._answer).total, (bias, log_std))
+        samples.append(-torch.cat(gradient).double())
+    samples = torch.stack(samples)
+    mean = model.policy.action_net(torch.zeros(1, 1)).detach().double().requires_grad_()
+    deviation = log_std.detach().double().requires_grad_()
+    value = problem.performative_value(mean, deviation.exp()[None])
+    exact_gradient = torch.cat([part.flatten() for part in torch.autograd.grad(value, (mean, deviation))])
+    error = (samples.mean(0) - exact_gradient).abs() / (samples.std(0) / np.sqrt(len(samples)))
+    assert float(error.max()) < 5.0
+    assert float((samples.mean(0) - exact_gradient).norm() / exact_gradient.norm()) < 0.1

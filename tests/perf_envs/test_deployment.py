@@ -1,5 +1,8 @@
 """Deployments: rounds, what the world believes is deployed, and the forms a policy may come in."""
 
+import re
+
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -170,9 +173,12 @@ def test_a_walk_repeats_bit_for_bit_after_a_seeded_reset(world_id):
     def life(seed):
         first = walk(env, random_policy(env, 0), 150, seed)
         env.deploy(random_policy(env, 5))
+        env.reset()
         state, reward, *_, info = env.step(0)
+        env.reset()
         for _ in range(80):
-            env.step(0)
+            if env.step(0)[2]:
+                env.reset()
         return first, state, reward, info, env.round, env.world.policy.tolist(), dense(env.dynamics)[0].tolist()
 
     once, other, again = life(11), life(12), life(11)
@@ -260,14 +266,36 @@ def test_a_bad_policy_is_refused_and_nothing_changes(make, message):
     assert snapshot(env) == before
 
 
-@pytest.mark.parametrize("action", [-1, 4, 99])
+@pytest.mark.parametrize("action", [-1, 4, 99, 0.5, np.nan, np.inf, None, "left", [0, 1], np.zeros(2)])
 def test_an_impossible_action_is_refused_and_nothing_changes(action):
     env = make_world("SoftmaxPeMDP-v0")
     walk(env, random_policy(env, 0), 13)
     before = snapshot(env)
-    with pytest.raises(ValueError, match=rf"action must be in 0\.\.3, got {action}"):
+    with pytest.raises(ValueError, match=rf"action must be in 0\.\.3, got {re.escape(repr(action))}"):
         env.step(action)
     assert snapshot(env) == before
+
+
+@pytest.mark.parametrize("world_id", IDS)
+def test_a_world_must_be_reset_before_it_is_stepped(world_id):
+    env = make_world(world_id)
+    with pytest.raises(gym.error.ResetNeeded, match="before reset"):
+        env.step(0)
+    assert env.world._counts.sum() == 0
+    env.reset(seed=0)
+    env.step(0)
+    assert env.world._counts.sum() == 1
+
+
+def test_a_world_must_be_reset_after_an_episode_has_ended():
+    env = Corridor()
+    env.reset(seed=0)
+    assert [env.step(1)[2] for _ in range(3)] == [False, False, True]
+    for _ in range(2):
+        with pytest.raises(gym.error.ResetNeeded, match="after the episode had ended"):
+            env.step(1)
+    assert env.reset()[0] == 0
+    assert env.step(1)[0] == 1
 
 
 def test_an_unknown_mode_is_refused_and_nothing_changes():

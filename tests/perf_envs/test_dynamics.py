@@ -75,6 +75,16 @@ def test_the_shift_is_the_largest_l1_distance_and_the_largest_change_of_reward()
     assert new.shift_from(new) == (0.0, 0.0)
 
 
+def test_the_shift_counts_probability_by_state_not_by_outcome():
+    """Other successors, other order: only where the probability goes matters."""
+    old, moved = Dynamics(SUCCESSORS, PROBS, REWARDS), Dynamics(1 - SUCCESSORS, PROBS, REWARDS)
+    expected = np.abs(dense(moved)[0] - dense(old)[0]).sum(-1).max()
+    assert expected > 0.1
+    assert moved.shift_from(old) == (pytest.approx(expected, abs=1e-15), 0.0)
+    reordered = Dynamics(SUCCESSORS.flip(-1), PROBS.flip(-1), REWARDS)
+    assert reordered.shift_from(old) == (0.0, 0.0)
+
+
 def changed(tensor, where, value):
     tensor = tensor.clone()
     tensor[where] = value

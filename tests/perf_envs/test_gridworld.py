@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from perf_envs import exact
+from perf_envs.responses import followers
 from tests.perf_envs.worlds import DATA, dense, make_world, random_policy
 
 WORLD = "PerformativeGridWorld-v0"
@@ -284,3 +285,19 @@ class TestPublishedNumbers:
             np.testing.assert_allclose(P[live], self.gradual["P"][index][live], atol=1e-9)
             np.testing.assert_allclose(r[live], self.gradual["R"][index][live], atol=1e-9)
         assert world.round == len(self.gradual["policies"]) == 6
+
+
+@pytest.mark.parametrize("grid", [None, "small4x4", ["...", "...", "..H", ".H.", "..G"], ["..H..F...G"]])
+def test_narrow_and_wide_grids_are_solved_alike(grid, monkeypatch):
+    """The band solver and the sparse one give the same answer and the same gradient."""
+    results = []
+    for widest in (32, 0):
+        monkeypatch.setattr(followers, "_WIDEST_BAND", widest)
+        problem = make_world("PerformativeGridWorld-v0", grid=grid, n_followers=5).problem
+        pi = torch.from_numpy(random_policy(problem, 0)).requires_grad_()
+        probs = problem.response(pi).probs
+        weights = torch.from_numpy(np.random.default_rng(1).standard_normal(probs.shape))
+        (gradient,) = torch.autograd.grad((weights * probs).sum(), pi)
+        results.append((probs.detach(), gradient))
+    for banded, sparse in zip(*results, strict=True):
+        np.testing.assert_allclose(banded, sparse, atol=1e-12)

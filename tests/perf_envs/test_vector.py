@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
@@ -38,6 +39,26 @@ def test_an_outcome_without_probability_is_never_drawn():
     state = np.zeros(4, dtype=np.int64)
     assert sampler.step_many(state, state, uniforms)[2].tolist() == [1, 1, 3, 3]
     assert [sampler.step(0, 0, uniform)[2] for uniform in uniforms.tolist()] == [1, 1, 3, 3]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("n_outcomes", [1, 2, 3, 5, 8, 13])
+def test_outcomes_are_drawn_by_inversion_whatever_their_number(n_outcomes, shared):
+    rng = np.random.default_rng(n_outcomes)
+    probs = rng.dirichlet(np.full(n_outcomes, 0.3), size=(4, 3))
+    successors = rng.integers(4, size=(4, n_outcomes) if shared else (4, 3, n_outcomes))
+    expected = rng.random((4, 3))
+    paid = None if shared else torch.from_numpy(rng.random((3, n_outcomes)))
+    dynamics = Dynamics(torch.from_numpy(successors), torch.from_numpy(probs), torch.from_numpy(expected), paid)
+    states, actions, uniforms = rng.integers(4, size=500), rng.integers(3, size=500), rng.random(500)
+    following, rewards, outcomes = StepSampler(dynamics).step_many(states, actions, uniforms)
+    for s, a, u, then, reward, outcome in zip(states, actions, uniforms, following, rewards, outcomes, strict=True):
+        passed = 0
+        while u >= sum(probs[s, a, : passed + 1]) and passed < n_outcomes - 1:
+            passed += 1
+        assert outcome == passed
+        assert then == (successors[s, outcome] if shared else successors[s, a, outcome])
+        assert reward == (expected[s, a] if paid is None else paid[a, outcome])
 
 
 @worlds
@@ -84,6 +105,127 @@ def test_a_single_sub_environment_walks_the_path_of_the_scalar_one(world_id, lim
     assert scalar.round == vector.round == 7
     np.testing.assert_array_equal(scalar.world.policy, vector.world.policy)
     assert ended > 0 or world_id == "SoftmaxPeMDP-v0"
+
+
+class Scripted:
+    """Hands out given numbers, one at a time, where an environment expects its random generator."""
+
+    def __init__(self):
+        self.numbers = []
+
+    def random(self):
+        return self.numbers.pop(0)
+
+
+class Recorded:
+    """A generator that keeps the arrays it has drawn."""
+
+    def __init__(self, seed):
+        self._rng, self.draws = np.random.default_rng(seed), []
+
+    def random(self, size):
+        self.draws.append(self._rng.random(size))
+        return self.draws[-1]
+
+
+class SideBySide:
+    """Scalar environments walked on the numbers that a vector environment draws, treated as ``mode`` says."""
+
+    def __init__(self, world_id, n, limit, mode, settings):
+        self.worlds = [make_world(world_id, **settings, deployment="declared") for _ in range(n)]
+        self.envs = [TimeLimit(world, limit) for world in self.worlds]
+        self.mode, self.ended = mode, np.zeros(n, dtype=bool)
+        for world in self.worlds:
+            world.np_random = Scripted()
+
+    def reset(self, chosen, starts):
+        observations = []
+        for index, start in zip(np.flatnonzero(chosen), starts, strict=True):
+            self.worlds[index].np_random.numbers.append(float(start))
+            observations.append(self.envs[index].reset()[0])
+            self.ended[index] = False
+        return observations
+
+    def step(self, actions, uniforms):
+        """Step those that are not over; return per environment what ``step`` returned, ``None`` where it is over."""
+        steps = []
+        for env, world, action, uniform, over in zip(
+            self.envs, self.worlds, actions, uniforms, self.ended, strict=True
+        ):
+            world.np_random.numbers[:] = [] if over else [float(uniform)]
+            steps.append(None if over else env.step(action))
+        self.ended = np.array([step is not None and (step[2] or step[3]) for step in steps])
+        return steps
+
+    def deploy(self, policy):
+        return [world.deploy(policy) for world in self.worlds]
+
+
+@worlds
+@every_mode
+@pytest.mark.parametrize("deployment", ["observed", "declared"])
+def test_every_mode_walks_the_paths_of_scalar_environments_on_the_same_draws(world_id, mode, deployment):
+    """All that ``step`` returns, before and after deployments; the scalar worlds are told what the vector one saw."""
+    n, limit, settings = 7, 23, {"adaptation_rate": 0.6}
+    vector = gym.make_vec(
+        world_id, n, autoreset_mode=mode, max_episode_steps=limit, deployment=deployment, round_length=30, **settings
+    )
+    alone = SideBySide(world_id, n, limit, mode, settings)
+    source = vector.np_random = Recorded(0)
+    rng = np.random.default_rng(1)
+    observations, infos = vector.reset()
+    assert observations.tolist() == alone.reset(np.ones(n, dtype=bool), source.draws.pop())
+    for time in range(150):
+        actions = rng.integers(vector.single_action_space.n, size=n)
+        over = alone.ended.copy()
+        rounds = vector.round
+        observations, rewards, terminated, truncated, infos = vector.step(actions)
+        steps = alone.step(actions, source.draws.pop(0))
+        for index, step in enumerate(steps):
+            if step is None:  # it was reset, or waits for it; what there is to tell of the round was told with that
+                alone.worlds[index].world.step_info()
+                assert (rewards[index], terminated[index], truncated[index]) == (0.0, False, False)
+                continue
+            observation, *expected, info = step
+            final = mode is AutoresetMode.SAME_STEP and alone.ended[index]
+            assert (infos["final_obs"] if final else observations)[index] == observation
+            assert [rewards[index], terminated[index], truncated[index]] == expected
+            told = {key for key in infos if key[0] != "_" and infos[f"_{key}"][index]} - {"final_obs", "final_info"}
+            assert {key: infos[key][index] for key in told} == info
+            if final:
+                assert {key: infos["final_info"][key][index] for key in info} == info
+        for chosen in (over, alone.ended.copy() if mode is AutoresetMode.SAME_STEP else []):
+            if np.any(chosen):
+                assert observations[chosen].tolist() == alone.reset(chosen, source.draws.pop(0))
+        if mode is AutoresetMode.DISABLED and alone.ended.any():
+            chosen = alone.ended.copy()
+            observations, _ = vector.reset(options={"reset_mask": chosen})
+            assert observations[chosen].tolist() == alone.reset(chosen, source.draws.pop(0))
+        if vector.round > rounds:
+            alone.deploy(vector.world.policy)
+        if deployment == "declared" and time in (40, 41, 90):
+            pi = random_policy(vector.problem, time)
+            assert alone.deploy(pi) == [vector.deploy(pi)] * n
+        assert not source.draws
+    assert vector.round >= 3
+
+
+@worlds
+def test_a_round_is_as_long_as_in_worlds_of_their_own(world_id):
+    own = SyncVectorEnv(
+        [lambda: gym.make(world_id, round_length=11, max_episode_steps=5)] * 3, autoreset_mode="SameStep"
+    )
+    shared = gym.make_vec(world_id, 3, round_length=11, max_episode_steps=5, autoreset_mode="SameStep")
+    rounds = [], []
+    for env in (shared, own):
+        env.reset(seed=0)
+    for _ in range(50):
+        for env in (shared, own):
+            env.step(np.zeros(3, dtype=np.int64))
+        rounds[0].append([shared.round] * 3)
+        rounds[1].append([single.unwrapped.round for single in own.envs])
+    assert rounds[0] == rounds[1]
+    assert rounds[0][-1] == [4, 4, 4]
 
 
 def pair(mode, n=5, limit=4):
@@ -169,7 +311,7 @@ def test_a_partial_reset_leaves_the_others_where_they_are():
 
 
 def test_the_policy_is_observed_from_the_pooled_actions():
-    env = gym.make_vec("SoftmaxPeMDP-v0", num_envs=8, round_length=100)
+    env = gym.make_vec("SoftmaxPeMDP-v0", num_envs=8, round_length=13)
     rng = np.random.default_rng(0)
     observations, _ = env.reset(seed=0)
     counts = np.zeros((10, 4))
@@ -205,7 +347,7 @@ def test_all_sub_environments_live_in_one_world(world_id):
 @worlds
 @every_mode
 def test_a_vector_walk_repeats_bit_for_bit_after_a_seeded_reset(world_id, mode):
-    env = gym.make_vec(world_id, num_envs=6, round_length=50, max_episode_steps=9, autoreset_mode=mode)
+    env = gym.make_vec(world_id, num_envs=6, round_length=9, max_episode_steps=9, autoreset_mode=mode)
 
     def life():
         rng = np.random.default_rng(2)
@@ -292,3 +434,55 @@ def test_a_bad_reset_mask_is_refused_and_nothing_changes(mask):
         env.reset(seed=1, options={"reset_mask": mask})
     assert env._states.tolist() == [1, 1]
     assert env.world._steps_observed == 2
+
+
+@every_mode
+def test_what_was_returned_is_the_callers_to_keep(mode):
+    """Overwriting every array that was handed out changes nothing, then or later."""
+
+    def walk(spoil):
+        env = gym.make_vec("PerformativePricing-v0", 5, autoreset_mode=mode, round_length=4)
+        env.reset(seed=0)
+        seen = []
+        for _ in range(30):
+            *arrays, infos = env.step(np.full(5, 3))
+            seen.append([array.tolist() for array in arrays])
+            if mode is AutoresetMode.DISABLED and (arrays[2] | arrays[3]).any():
+                env.reset(options={"reset_mask": arrays[2] | arrays[3]})
+            if spoil:
+                for array in [*arrays, *(value for value in infos.values() if isinstance(value, np.ndarray))]:
+                    array[:] = 1
+        return seen
+
+    assert walk(spoil=True) == walk(spoil=False)
+
+
+def test_a_vector_environment_must_be_reset_before_it_is_stepped():
+    env = CorridorVectorEnv(num_envs=2)
+    with pytest.raises(ResetNeeded, match="before reset"):
+        env.step([0, 0])
+    env.reset(seed=0)
+    assert env.step([1, 0])[0].tolist() == [1, 0]
+
+
+def test_only_the_infos_asked_for_are_reported():
+    env = gym.make_vec("PerformativePricing-v0", 3, autoreset_mode="SameStep")
+    env.report_only(["sale", "shift"])
+    _, infos = env.reset(seed=0)
+    assert infos == {}
+    env.deploy(random_policy(env.problem, 0))
+    keys = [set(env.step([0, 0, 0])[-1]) for _ in range(2)]
+    assert keys == [{"sale", "_sale", "shift", "_shift"}, {"sale", "_sale"}]
+    while "final_info" not in infos:
+        *_, infos = env.step([0, 0, 0])
+    assert set(infos["final_info"]) == {"sale", "_sale"}
+    env.report_only([])
+    assert env.step([0, 0, 0])[-1].keys() <= {"final_obs", "_final_obs", "final_info", "_final_info"}
+
+
+def test_infos_the_world_does_not_have_are_refused():
+    env = gym.make_vec("PerformativePricing-v0", 3)
+    with pytest.raises(ValueError, match=r"info_keys must be one of .*got 'sales' \(did you mean 'sale'\?\)"):
+        env.report_only(["price", "sales"])
+    env.reset(seed=0)
+    assert env.step([0, 0, 0])[-1].keys() == {"round", "_round", "price", "_price", "sale", "_sale"}

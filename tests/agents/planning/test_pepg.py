@@ -150,3 +150,59 @@ def test_a_converged_run_does_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert pepg(pemdp(0)).converged
+
+
+def test_a_schedule_of_the_users_own_replaces_the_shipped_ones():
+    problem = pemdp(3, n_states=6, n_actions=3, kappa=2.0)
+    asked = []
+
+    def late(progress):
+        asked.append(progress)
+        return float(progress >= 0.5)
+
+    result = pepg(problem, performative_coef=late, n_starts=2, n_iterations=40)
+    assert result.converged
+    assert {0.0, 0.25, 0.5, 0.75, 1.0} <= set(asked)
+    with_both = pepg(problem, n_starts=2, n_iterations=40)
+    assert len(result.start_values) < len(with_both.start_values)  # one schedule per start instead of two
+    full = pepg(problem, performative_coef=1.0, n_starts=2, n_iterations=40)
+    assert not torch.equal(result.start_values, full.start_values)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_entropy_that_stays_is_part_of_what_is_maximised(seed):
+    problem = pemdp(seed, n_states=5, n_actions=3, kappa=1.0, xi=-0.5)
+    rewards = problem.unshifted().rewards
+    weight = 0.2 * float(rewards.max() - rewards.min())
+    result = pepg(problem, entropy_coef=0.2, n_starts=4)
+    assert result.converged
+    assert result.value == pytest.approx(float(exact.performative_value(problem, result.policy)), rel=1e-12)
+
+    def regularised(pi):
+        return float(exact.performative_value(problem, pi, weight))
+
+    best = regularised(result.policy)
+    gradient = exact.performative_gradient(problem, torch.log(result.policy), entropy_coef=weight)
+    assert float(gradient.abs().max()) < 1e-4
+    assert best > regularised(pepg(problem).policy) + 1e-3  # the optimum without entropy is another one
+    climbed = [
+        gradient_ascent(problem, entropy_coef=0.2, initial_policy=random_policy(problem, start)).policy
+        for start in range(5)
+    ]
+    assert best >= max(map(regularised, climbed)) - 1e-6
+
+
+def test_a_schedule_has_to_end_with_the_full_answer_and_never_be_negative():
+    problem = pemdp(0, n_states=3, n_actions=2)
+    with pytest.raises(ValueError, match=r"performative_coef must end at 1, .* got 0\.5: gradient_ascent"):
+        pepg(problem, performative_coef=0.5)
+    with pytest.raises(ValueError, match=r"entropy_coef must be >= 0, got -0\.1"):
+        pepg(problem, entropy_coef=-0.1)
+    with pytest.raises(ValueError, match="performative_coef must be >= 0, got -1"):
+        pepg(problem, performative_coef=lambda progress: 2.0 * progress - 1.0)
+
+
+def test_many_starts_cost_well_below_their_number():
+    problem = pemdp(0)
+    one, sixteen = (pepg(problem, n_starts=n_starts).n_iter for n_starts in (1, 16))
+    assert sixteen < 0.6 * 16 * one

@@ -1,0 +1,113 @@
+"""What all performative environments share on Gymnasium's side, whatever their states and actions are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from perf_envs.rounds import Deployment, Rounds
+from perf_envs.sampling import cumulative
+from perf_envs.validation import check_choice
+
+#: What is said of a step without an episode.
+RESET_FIRST = "step() was called before reset(), or after the episode had ended: call reset() first"
+
+
+class WorldEnv(gym.Env[Any, Any]):
+    """A Gymnasium environment around a world: rounds, seeds, rendering.
+
+    States are numbered. Subclasses implement :meth:`step` and, where the number is not what the agent sees,
+    ``_observation``.
+
+    Args:
+        world: what remembers the deployments.
+        start: start distribution over the states, ``[S]``.
+        absorbing: whether a state ends the episode, ``[S]``.
+        observation_space: of one agent.
+        action_space: of one agent.
+        render_mode: one of ``metadata["render_modes"]`` or ``None``.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "ansi"], "render_fps": 4}  # noqa: RUF012
+
+    problem: Any
+
+    def __init__(
+        self,
+        world: Rounds[Any],
+        start: NDArray[np.float64],
+        absorbing: NDArray[np.bool_],
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode is not None:
+            check_choice("render_mode", render_mode, self.metadata["render_modes"])
+        self.world = world
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self.render_mode = render_mode
+        self.state = 0
+        self._start = cumulative(start)
+        self._absorbing = absorbing
+        self._ends: list[bool] = absorbing.tolist()  # the same, for one state at a time
+        self._needs_reset = True
+        self._last: dict[str, Any] = {}
+        self._renderer: Any = None
+
+    @property
+    def round(self) -> int:
+        """Number of deployments so far."""
+        return self.world.round
+
+    def set_deployment(self, mode: Deployment) -> None:
+        """Switch between ``"observed"`` and ``"declared"`` deployments; the world itself stays as it is."""
+        self.world.set_deployment(mode)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; with a seed, restart the world at round 0 as well. There are no options."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self.world.restart(seed)
+        self.state = int(self._start.searchsorted(self.np_random.random(), side="right"))
+        self._needs_reset = False
+        self._last = {}
+        if self.render_mode == "human":
+            self.render()
+        return self._observation(self.state), {"round": self.world.round}
+
+    def _observation(self, state: Any) -> Any:
+        """Return what the agent sees of a state, or of ``n`` states given as an array."""
+        return state
+
+    def _describe(self, state: Any, action: Any, outcome: Any) -> dict[str, Any]:
+        """Return the world's own info about a step, or about ``n`` steps given as arrays."""
+        return {}
+
+    def render(self) -> Any:
+        """Draw the world: a string (``ansi``), an RGB array (``rgb_array``), or a window (``human``)."""
+        if self.render_mode is None:
+            gym.logger.warn("render() does nothing without a render_mode: gym.make(..., render_mode='rgb_array')")
+            return None
+        if self._renderer is None:
+            self._renderer = self._make_renderer()
+        return self._renderer.render(self.render_mode)
+
+    def _make_renderer(self) -> Any:
+        raise NotImplementedError
+
+    def _after_step(self, last: dict[str, Any]) -> None:
+        """Remember a step for the picture and, in a window, draw it."""
+        self._last = last
+        if self.render_mode == "human":
+            self.render()
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
