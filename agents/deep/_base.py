@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
     ActorCriticPolicy,
@@ -21,6 +20,7 @@ from stable_baselines3.common.utils import explained_variance
 from torch import Tensor
 from torch.nn import functional as F
 
+from agents.common.guards import Guarded
 from agents.common.schedules import as_schedule
 from perf_envs.validation import check_count, check_number
 
@@ -61,7 +61,7 @@ def normalized(advantages: Tensor, wanted: bool) -> tuple[Tensor, Tensor]:
     return (advantages - advantages.mean()) / scale, scale
 
 
-class CheckedOnPolicyAlgorithm(OnPolicyAlgorithm):
+class CheckedOnPolicyAlgorithm(Guarded):
     """On-policy algorithm that refuses what it cannot learn from, and whose runs carry its own name."""
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -69,13 +69,6 @@ class CheckedOnPolicyAlgorithm(OnPolicyAlgorithm):
         "CnnPolicy": ActorCriticCnnPolicy,
         "MultiInputPolicy": MultiInputActorCriticPolicy,
     }
-
-    def _setup_model(self) -> None:
-        if self.env is not None and self.n_steps * self.env.num_envs <= 1:
-            raise ValueError(
-                f"n_steps * n_envs must be greater than 1, got n_steps={self.n_steps} and n_envs={self.env.num_envs}"
-            )
-        super()._setup_model()
 
     def learn(
         self: SelfChecked,
@@ -97,8 +90,8 @@ class CheckedOnPolicyAlgorithm(OnPolicyAlgorithm):
         )
 
     def _check_rollout(self) -> None:
-        """Raise ``ValueError`` if the rollout has rewards, log-probabilities or values that are not finite."""
-        for name in ("rewards", "log_probs", "values"):
+        """Raise ``ValueError`` if the rollout has log-probabilities or values that are not finite."""
+        for name in ("log_probs", "values"):
             values = getattr(self.rollout_buffer, name)
             bad = np.argwhere(~np.isfinite(values))
             if len(bad):
@@ -182,7 +175,7 @@ class SurrogateAlgorithm(CheckedOnPolicyAlgorithm):
         self.ent_coef_schedule = as_schedule("ent_coef", ent_coef)
         super().__init__(
             policy,
-            env,  # type: ignore[arg-type]  # None while a model is loaded
+            env,
             learning_rate=check_learning_rate(learning_rate),
             n_steps=check_count("n_steps", n_steps),
             gamma=check_number("gamma", gamma, at_least=0.0, at_most=1.0),
@@ -201,7 +194,7 @@ class SurrogateAlgorithm(CheckedOnPolicyAlgorithm):
         """Take the gradient steps of one round.
 
         Raises:
-            ValueError: rewards, loss or gradient are not finite; parameters are as before the step in question.
+            ValueError: loss or gradient are not finite; parameters are as before the step in question.
         """
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)

@@ -81,8 +81,7 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
     ) -> None:
         if target_kl is None and step_size is None:
             raise ValueError("target_kl and step_size must not both be None: nothing would say how far to step")
-        TRPO.__init__(
-            self,
+        super().__init__(
             policy,
             env,
             learning_rate=check_learning_rate(learning_rate),
@@ -97,7 +96,7 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
             sde_sample_freq=sde_sample_freq,
             rollout_buffer_class=rollout_buffer_class,
             rollout_buffer_kwargs=rollout_buffer_kwargs,
-            normalize_advantage=False,  # set below: TRPO checks n_steps * n_envs for it, by assertion
+            normalize_advantage=normalize_advantage,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
             policy_kwargs=policy_kwargs,
@@ -106,7 +105,6 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
             device=device,
             _init_setup_model=False,
         )
-        self.normalize_advantage = normalize_advantage
         self.target_kl_schedule = None if target_kl is None else as_schedule("target_kl", target_kl)
         self.step_size = None if step_size is None else as_schedule("step_size", step_size)
         if _init_setup_model:
@@ -116,7 +114,7 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
         """Take the natural gradient step of one round, and fit the critic.
 
         Raises:
-            ValueError: rewards, objective or step are not finite; the parameters of the policy are as they were.
+            ValueError: objective or step are not finite; the parameters of the policy are as they were.
         """
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)

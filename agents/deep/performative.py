@@ -1,12 +1,13 @@
 """What turns a trust region method into a performative one: deployments, and the response terms of PePG.
 
-The response terms are the gradient of :meth:`agents.pepg.response.WorldAnswer.objective`, ``R(theta)``. A trust region
-method works on a surrogate that is built once per round around the deployed policy ``pi_old``; here that of ``R``,
+The response terms are the gradient of the world's answer ``R(theta)`` (:mod:`agents.pepg.response`). A trust region
+method works on a surrogate that is built once per round around the deployed policy; here that of ``R``,
 
-    R(theta) - R(old)  ~  sum_s sum_a (pi_theta - pi_old)(a|s) B(s,a),   B = dR/dpi at pi_old, centred in each state,
+    R(theta) - R(old)  ~  sum (x - x_old) B,    B = dR/dx at x_old,
 
-which has the gradient of ``R`` at ``pi_old``. ``B(s,a)``, divided by the share of visits to ``s``, is the
-advantage of ``a`` that comes from the world's answer.
+which has the gradient of ``R`` at the deployed policy. ``x`` is what the world answers to: the table ``pi(a|s)``, in
+which ``B`` is centred in each state, or mean and standard deviation of continuous actions. In a table ``B(s,a)``,
+divided by the share of visits to ``s``, is the advantage of ``a`` that comes from the world's answer.
 """
 
 from __future__ import annotations
@@ -15,25 +16,44 @@ import warnings
 from typing import NamedTuple
 
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.type_aliases import GymEnv, Schedule
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs, Schedule
+from stable_baselines3.common.utils import check_for_correct_spaces
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from agents.common.deploying import deploy, log_deployment, performative_problem, query_observations
+from agents.common.deploying import log_deployment, performative_problem
 from agents.common.schedules import as_schedule
 from agents.deep._base import CheckedOnPolicyAlgorithm
-from agents.pepg.response import WorldAnswer
+from agents.pepg.policies import PePGCnnPolicy, PePGMultiInputPolicy, PePGPolicy, SoftmaxPolicy
+from agents.pepg.response import ContinuousAnswer, TabularAnswer, WorldAnswer
+from agents.pepg.states import StateRecorder, read_states
+from agents.pepg.worlds import ask, check_shown, find_answer
+
+POLICIES: dict[str, type[BasePolicy]] = {
+    "MlpPolicy": PePGPolicy,
+    "CnnPolicy": PePGCnnPolicy,
+    "MultiInputPolicy": PePGMultiInputPolicy,
+    "SoftmaxPolicy": SoftmaxPolicy,
+}
 
 
 class LinearAnswer(NamedTuple):
-    """The response terms of a round: the deployed policy and ``B``, both ``[S, A]``, and every state's observation."""
+    """The response terms of a round.
+
+    Attributes:
+        deployed: ``x_old``: probabilities ``[S, A]``, or means and standard deviations ``[2, Q, d]``.
+        slope: ``B``, of the same shape.
+        unit: what a clip range is measured in: the probabilities, or the standard deviations.
+        observations: where the policy is asked for ``x``.
+    """
 
     deployed: Tensor
     slope: Tensor
-    observations: Tensor
+    unit: Tensor
+    observations: PyTorchObs
 
 
 class AnsweringWorld(CheckedOnPolicyAlgorithm):
@@ -44,6 +64,7 @@ class AnsweringWorld(CheckedOnPolicyAlgorithm):
         strict: whether an environment without a response map is an error, or trained on without response terms.
     """
 
+    policy: PePGPolicy
     performative_coef: Schedule
     strict: bool
     _own_discount: float | None
@@ -58,87 +79,117 @@ class AnsweringWorld(CheckedOnPolicyAlgorithm):
     def _setup_model(self) -> None:
         self._answer: WorldAnswer | None = None
         self._linear: LinearAnswer | None = None
+        self._recorder: StateRecorder | None = None
         problem = None if self.env is None else performative_problem(self.env)
         if problem is not None and self._own_discount is None:
             self.gamma = problem.gamma
         super()._setup_model()
+        if not isinstance(self.policy, PePGPolicy):
+            raise ValueError(f"policy must be a PePGPolicy, which worlds can ask, got {self.policy_class.__name__}")
         if self.env is not None:
-            self._meet_world(self.env)
+            self._enter(self.env, self._find_answer(self.env))
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Change the environment, as in Stable-Baselines3; the response map is the new world's."""
-        super().set_env(env, force_reset=force_reset)
-        if self.env is not None:
-            self._meet_world(self.env)
+        venv = self._wrap_env(env, self.verbose)
+        check_for_correct_spaces(venv, self.observation_space, self.action_space)
+        answer = self._find_answer(venv)
+        super().set_env(venv, force_reset=force_reset)
+        self._enter(venv, answer)
 
-    def _meet_world(self, env: VecEnv) -> None:
-        """Find the response map of the environment, and check that the policy can be asked at every state."""
-        problem = performative_problem(env)
-        if problem is None:
-            self._answer = None
-            message = f"the environment has no response map: {type(self).__name__} trains without response terms there"
+    def _find_answer(self, env: VecEnv) -> WorldAnswer | None:
+        answer = find_answer(env, self.policy, self.gamma)
+        if answer is None or not answer.has_gradient:
+            missing = "the environment has no response map" if answer is None else "the world's answer has no gradient"
+            message = f"{missing}: {type(self).__name__} trains without response terms there"
             if self.strict:
                 raise ValueError(f"{message}, which strict=True forbids; got {env}")
             warnings.warn(message, stacklevel=4)
-            return
-        if not isinstance(self.observation_space, spaces.Discrete) or self.observation_space.n != problem.n_states:
-            raise ValueError(
-                f"observation_space must be Discrete({problem.n_states}), the states of the world, "
-                f"got {self.observation_space}"
-            )
-        normalizer = unwrap_vec_normalize(env)
-        if normalizer is not None and normalizer.norm_reward:
-            raise ValueError("VecNormalize must have norm_reward=False: the response map has the world's own rewards")
-        observations, _ = self.policy.obs_to_tensor(query_observations(env))
-        self._answer = WorldAnswer(problem, observations, self.gamma)  # type: ignore[arg-type]
-        env.env_method("set_deployment", "declared")
+        return answer
+
+    def _enter(self, env: VecEnv, answer: WorldAnswer | None) -> None:
+        """Begin to work in an environment."""
+        self._answer = answer
+        shown = answer is None or not isinstance(answer, TabularAnswer) or answer.indexed
+        self._recorder = None if shown else StateRecorder(env)
+        if answer is not None:
+            env.env_method("set_deployment", "declared")
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
         """Deploy the policy, then collect a round of experience under it."""
+        self.policy.set_training_mode(False)
         if self._answer is not None:
-            log_deployment(self, deploy(self, env))
+            if self._vec_normalize_env is not None:  # its statistics have moved
+                self._answer.observations = ask(env, self.policy)
+            log_deployment(self, self._answer.deploy(self.policy, env))
+        if self._recorder is not None and self._last_obs is not None:
+            if self.num_timesteps == self._num_timesteps_at_start:
+                check_shown(env, self._last_obs, read_states(env))
+            self._recorder.forget()
+            env = self._recorder
         return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
 
     def _begin_round(self) -> None:
         super()._begin_round()
         self._weight_now = self.performative_coef(self._current_progress_remaining)
-        self._linear = None if self._answer is None or self._weight_now == 0.0 else self._linearise(self._answer)
+        answer = self._answer
+        wanted = answer is not None and answer.has_gradient and self._weight_now != 0.0
+        self._linear = self._linearise(answer) if answer is not None and wanted else None
 
     def _linearise(self, answer: WorldAnswer) -> LinearAnswer:
         """Differentiate the world's answer at the policy the rollout was collected with."""
         self.policy.set_training_mode(False)
         with torch.no_grad():
-            pi, values = self._probabilities(answer.observations).cpu(), self.policy.predict_values(answer.observations)
+            deployed = self._answered(answer.observations)
+        moving = deployed.cpu().clone().requires_grad_()
+        (slope,) = torch.autograd.grad(self._worth(answer, moving), moving)
         self.policy.set_training_mode(True)
-        states = torch.as_tensor(self.rollout_buffer.observations).long().flatten()
-        visits = torch.bincount(states, minlength=len(pi)) / len(states)
-        moving = pi.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(answer.objective(moving, values.flatten().cpu(), visits), moving)
-        slope = slope - (pi * slope).sum(-1, keepdim=True)
-        return LinearAnswer(pi.to(self.device), slope.to(self.device), answer.observations)
+        unit = deployed
+        if isinstance(answer, TabularAnswer):
+            slope = slope - (moving.detach() * slope).sum(-1, keepdim=True)
+        else:
+            unit = deployed[1].expand_as(deployed)
+        return LinearAnswer(deployed, slope.to(deployed), unit, answer.observations)
+
+    def _answered(self, observations: PyTorchObs) -> Tensor:
+        """Return what the world answers to, at the current policy, with gradient."""
+        if isinstance(self._answer, TabularAnswer):
+            return self.policy.tabulate(observations, with_critic_gradient=False).probs
+        return torch.stack(self.policy.gaussian(observations))
+
+    def _worth(self, answer: WorldAnswer, answered: Tensor) -> Tensor:
+        """Return ``R`` over the visits of the rollout, as a function of what the world answers to."""
+        buffer = self.rollout_buffer
+        if isinstance(answer, TabularAnswer):
+            visited = buffer.observations if self._recorder is None else self._recorder.visited
+            states = torch.as_tensor(visited).long().flatten()
+            visits = torch.bincount(states, minlength=len(answered)) / len(states)
+            with torch.no_grad():
+                values = self.policy.predict_values(answer.observations).flatten().cpu()
+            return answer.objective(answered, values, visits)
+        if not isinstance(answer, ContinuousAnswer):
+            raise TypeError(f"no surrogate is known for {type(answer).__name__}")
+        actions = torch.as_tensor(buffer.actions, dtype=torch.float64).flatten(0, 1)
+        mean, std = answered.to(torch.float64)
+        return answer.problem.expected_rewards(answer.problem.response(mean, std), actions).mean()
 
     def _response_surrogate(self, clip_range: float | None = None) -> Tensor:
         """Return the surrogate of the world's answer at the current policy, a scalar with gradient.
 
-        With ``clip_range`` it is clipped action by action, as PPO clips its own.
+        With ``clip_range`` it is clipped entry by entry, as PPO clips its own: no entry of ``x`` gains by going further
+        than ``clip_range`` of its units.
         """
         if self._linear is None:
             return torch.zeros((), device=self.device)
-        deployed, slope, observations = self._linear
-        pi = self._probabilities(observations)
-        gain = pi * slope
+        deployed, slope, unit, observations = self._linear
+        moved = self._answered(observations) - deployed
+        gain = moved * slope
         if clip_range is not None:
-            # Not by way of the ratio pi / deployed: the deployed policy may have rounded to 0.
-            near = torch.clamp(pi, (1.0 - clip_range) * deployed, (1.0 + clip_range) * deployed)
-            gain = torch.min(gain, near * slope)
+            gain = torch.min(gain, torch.clamp(moved, -clip_range * unit, clip_range * unit) * slope)
         return gain.sum()
-
-    def _probabilities(self, observations: Tensor) -> Tensor:
-        probs: Tensor = self.policy.get_distribution(observations).distribution.probs  # type: ignore[union-attr]
-        return probs
 
     def _excluded_save_params(self) -> list[str]:
         """The response map belongs to the environment and is found again when one is set."""
-        return [*super()._excluded_save_params(), "_answer", "_linear"]
+        return [*super()._excluded_save_params(), "_answer", "_linear", "_recorder"]

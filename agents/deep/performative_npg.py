@@ -12,9 +12,8 @@ from torch import Tensor
 
 from agents.deep._base import normalized
 from agents.deep.npg import NPG
-from agents.deep.performative import AnsweringWorld
+from agents.deep.performative import POLICIES, AnsweringWorld
 from agents.pepg.pepg import DEFAULT_PERFORMATIVE_COEF
-from agents.pepg.policies import SoftmaxPolicy
 
 
 class PerformativeNPG(AnsweringWorld, NPG):
@@ -27,7 +26,7 @@ class PerformativeNPG(AnsweringWorld, NPG):
 
     Args:
         policy: ``"MlpPolicy"``, ``"SoftmaxPolicy"`` (one logit per state and action), ``"CnnPolicy"``,
-            ``"MultiInputPolicy"`` or an ``ActorCriticPolicy`` class.
+            ``"MultiInputPolicy"`` or a :class:`agents.PePGPolicy` class.
         env: a performative world, as ``VecEnv`` (:func:`agents.make_vec_env`), environment or id.
         learning_rate: step size of the critic's optimiser, float or schedule of the progress remaining.
         n_steps: steps per sub-environment and round.
@@ -50,7 +49,7 @@ class PerformativeNPG(AnsweringWorld, NPG):
         ValueError: an argument is out of range, ``n_steps * n_envs`` is 1, or the spaces are not those of the world.
     """
 
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {**NPG.policy_aliases, "SoftmaxPolicy": SoftmaxPolicy}
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = dict(POLICIES)
 
     def __init__(  # noqa: PLR0913, PLR0917
         self,

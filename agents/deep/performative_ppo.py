@@ -14,10 +14,9 @@ from torch import Tensor
 from agents.common.schedules import as_schedule
 from agents.deep._base import Minibatch, SurrogateAlgorithm
 from agents.deep.clipping import clipped_surrogate
-from agents.deep.performative import AnsweringWorld
+from agents.deep.performative import POLICIES, AnsweringWorld
 from agents.deep.previous import approximate_divergence
 from agents.pepg.pepg import DEFAULT_ENT_COEF, DEFAULT_PERFORMATIVE_COEF
-from agents.pepg.policies import SoftmaxPolicy
 from perf_envs.validation import check_number
 
 
@@ -27,7 +26,9 @@ class PerformativePPO(AnsweringWorld, SurrogateAlgorithm):
     At the start of every rollout the policy is deployed. To PPO's clipped surrogate is added that of the world's answer
     (:mod:`agents.deep.performative`), clipped action by action in the same way and in the same (normalised) units,
 
-        alpha / scale * sum_s sum_a min( pi B, clip(pi, (1 - eps) pi_old, (1 + eps) pi_old) B )(a|s).
+        alpha / scale * sum_s sum_a min( (pi - pi_old) B, clip(pi - pi_old, - eps pi_old, eps pi_old) B )(a|s).
+
+    (Continuous actions: means and standard deviations are clipped to ``eps`` standard deviations around the old ones.)
 
     At the first gradient step this is the gradient of PPO plus the response terms of
     :class:`agents.PePG`. With ``performative_coef=0`` it is :class:`stable_baselines3.PPO`, and in an ordinary
@@ -35,7 +36,7 @@ class PerformativePPO(AnsweringWorld, SurrogateAlgorithm):
 
     Args:
         policy: ``"MlpPolicy"``, ``"SoftmaxPolicy"`` (one logit per state and action), ``"CnnPolicy"``,
-            ``"MultiInputPolicy"`` or an ``ActorCriticPolicy`` class.
+            ``"MultiInputPolicy"`` or a :class:`agents.PePGPolicy` class.
         env: a performative world, as ``VecEnv`` (:func:`agents.make_vec_env`), environment or id.
         learning_rate: step size of the optimiser, float or schedule of the progress remaining.
         n_steps: steps per sub-environment and round.
@@ -58,10 +59,7 @@ class PerformativePPO(AnsweringWorld, SurrogateAlgorithm):
         ValueError: an argument is out of range, ``n_steps * n_envs`` is 1, or the spaces are not those of the world.
     """
 
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
-        **SurrogateAlgorithm.policy_aliases,
-        "SoftmaxPolicy": SoftmaxPolicy,
-    }
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = dict(POLICIES)
 
     def __init__(  # noqa: PLR0913, PLR0917
         self,

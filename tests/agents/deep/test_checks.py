@@ -59,9 +59,7 @@ def test_rewards_that_are_not_numbers_are_refused_before_anything_is_learnt(algo
         "MlpPolicy", make_vec_env(lambda: table_env(rewards=rewards), 2, seed=0), n_steps=64, device="cpu"
     )
     before = {name: value.clone() for name, value in model.policy.state_dict().items()}
-    with pytest.raises(
-        ValueError, match=r"rewards of a rollout must be finite, got nan at step \d+ of sub-environment"
-    ):
+    with pytest.raises(ValueError, match=r"rewards must be finite, got nan from sub-environment \d at step \d+"):
         model.learn(128)
     assert all(torch.equal(before[name], value) for name, value in model.policy.state_dict().items())
 

@@ -1,6 +1,7 @@
 """The performative trust region methods: first gradient, trust region, and what they are without answers."""
 
 import copy
+import functools
 
 import gymnasium as gym
 import numpy as np
@@ -11,9 +12,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecNormalize
 
-from agents import NPG, DeployCallback, PePG, PePGPolicy, PerformativeNPG, PerformativePPO, make_vec_env
+from agents import NPG, DeployCallback, PePG, PerformativeNPG, PerformativePPO, make_vec_env
 from agents.planning.ascent import natural_step
 from perf_envs import WORLDS, exact, policy_table
+from perf_envs.wrappers import VectorStateObservation
 
 SMALL = {
     "PerformativeGridWorld-v0": {"n_followers": 3, "grid": "small4x4"},
@@ -31,8 +33,24 @@ PPO_ARGUMENTS = {
 }
 
 
+FEATURES = np.random.default_rng(0).normal(size=(13, 3)).astype(np.float32)  # of the states of small pricing
+
+
 def world(env_id="PerformativePricing-v0", n_envs=4, seed=3):
-    return make_vec_env(env_id, n_envs=n_envs, seed=seed, env_kwargs=SMALL[env_id])
+    return make_vec_env(env_id, n_envs=n_envs, seed=seed, env_kwargs=SMALL.get(env_id, {}))
+
+
+def seen_by_features(table=FEATURES):
+    show = functools.partial(VectorStateObservation, observations=table)
+    return make_vec_env(
+        "PerformativePricing-v0", 4, seed=3, env_kwargs=SMALL["PerformativePricing-v0"], vector_wrapper=show
+    )
+
+
+EVERY_WORLD = {env_id: functools.partial(world, env_id) for env_id in [*WORLDS, "LinearPricing-v0"]} | {
+    "features": seen_by_features,
+    "dictionary": functools.partial(seen_by_features, {"stock": FEATURES[:, :1], "rest": FEATURES[:, 1:]}),
+}
 
 
 def collect(model):
@@ -55,19 +73,21 @@ def first_gradient(model):
     return kept[0]
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("make", EVERY_WORLD.values(), ids=EVERY_WORLD)
 @pytest.mark.parametrize("normalize", [False, True])
-def test_the_first_gradient_is_that_of_ppo_plus_the_response_term_of_pepg(env_id, normalize):
+def test_the_first_gradient_is_that_of_ppo_plus_the_response_term_of_pepg(make, normalize):
     arguments = PPO_ARGUMENTS | {"normalize_advantage": normalize, "max_grad_norm": 1e9}
-    venv = world(env_id)
-    mine = PerformativePPO(PePGPolicy, venv, performative_coef=0.7, ent_coef=0.02, **arguments)
+    venv = make()
+    policy = "MultiInputPolicy" if isinstance(venv.observation_space, gym.spaces.Dict) else "MlpPolicy"
+    mine = PerformativePPO(policy, venv, performative_coef=0.7, ent_coef=0.02, **arguments)
     collect(mine)
-    ppo = PPO(PePGPolicy, venv, ent_coef=0.02, **arguments)
-    pepg = PePG(PePGPolicy, venv, n_steps=12, gamma=0.97, seed=3, device="cpu")
+    ppo = PPO(policy, venv, ent_coef=0.02, **arguments)
+    pepg = PePG(policy, venv, n_steps=12, gamma=0.97, seed=3, device="cpu")
     for other in (ppo, pepg):
         other._setup_learn(48)
         other.policy.load_state_dict(mine.policy.state_dict())
         other.rollout_buffer = copy.deepcopy(mine.rollout_buffer)
+        other._recorder = mine._recorder
         other.set_logger(Logger(folder=None, output_formats=[]))
     (batch,) = pepg._batches()
     response = pepg.policy.pepg_loss(batch, pepg._answer).response
@@ -141,14 +161,14 @@ def test_the_response_is_clipped_action_by_action():
     model = PerformativePPO("SoftmaxPolicy", world(), performative_coef=1.0, clip_range=0.1, **PPO_ARGUMENTS)
     collect(model)
     model._begin_round()
-    old, slope, _ = (part.double() for part in model._linear)
+    old, slope = (part.double() for part in model._linear[:2])
     with torch.no_grad():
         model.policy.action_net.weight += 0.3 * torch.randn(4, len(old), generator=torch.Generator().manual_seed(0))
     pi = torch.softmax(model.policy.action_net.weight.detach().T.double(), -1)
     expected, clipped = 0.0, 0
     for s, a in np.ndindex(*pi.shape):
         near = min(max(pi[s, a], 0.9 * old[s, a]), 1.1 * old[s, a])
-        expected += float(min(pi[s, a] * slope[s, a], near * slope[s, a]))
+        expected += float(min((pi - old)[s, a] * slope[s, a], (near - old[s, a]) * slope[s, a]))
         clipped += float(near * slope[s, a]) < float(pi[s, a] * slope[s, a])
     assert clipped > 0
     assert model._response_surrogate(0.1).item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
