@@ -64,6 +64,9 @@ class AnsweringWorld(CheckedOnPolicyAlgorithm):
         strict: whether an environment without a response map is an error, or trained on without response terms.
     """
 
+    #: Nothing else needs to deploy its policy.
+    deploys_itself = True
+
     policy: PePGPolicy
     performative_coef: Schedule
     strict: bool
