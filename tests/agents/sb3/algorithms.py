@@ -13,7 +13,7 @@ from stable_baselines3.common.envs import (
     IdentityEnvMultiDiscrete,
 )
 
-from agents import PePG
+from agents import GRPO, MDPO, NPG, REINFORCE, PePG, PerformativeNPG, PerformativePPO, PPOPenalty
 
 #: An environment of its own for every kind of action space.
 ACTION_ENVS = {
@@ -81,6 +81,49 @@ ALGORITHMS = {
             {"rollout_buffer_kwargs": {}, "verbose": 0, "stats_window_size": 7},
         ),
         learns=({"n_steps": 8, "learning_rate": 3e-3, "gamma": 0.1}, 8000),
+    ),
+    "reinforce": Case(
+        REINFORCE,
+        quick={"n_steps": 16},
+        variants=({"baseline": False}, {"normalize_advantage": False, "ent_coef": 0.1}),
+        learns=({"n_steps": 16, "gamma": 0.1}, 8000),
+    ),
+    "ppo_penalty": Case(
+        PPOPenalty,
+        quick={"n_steps": 16, "batch_size": 8, "n_epochs": 2},
+        variants=({"batch_size": None}, {"beta": 2.0, "target_kl": 0.1}, {"normalize_advantage": False}),
+        learns=({"n_steps": 64, "batch_size": 64, "n_epochs": 10, "gamma": 0.1}, 8000),
+    ),
+    "mdpo": Case(
+        MDPO,
+        quick={"n_steps": 16, "batch_size": 8, "n_epochs": 2},
+        variants=({"batch_size": None}, {"step_size": 0.5}, {"normalize_advantage": False}),
+        learns=({"n_steps": 64, "batch_size": 64, "n_epochs": 10, "gamma": 0.1}, 8000),
+    ),
+    "npg": Case(
+        NPG,
+        quick={"n_steps": 16, "batch_size": 8, "n_critic_updates": 2, "target_kl": 1e-3},
+        variants=({"step_size": 0.1}, {"step_size": 0.1, "target_kl": None}, {"cg_max_steps": 3}),
+        learns=({"n_steps": 64, "gamma": 0.1, "target_kl": 0.02}, 8000),
+    ),
+    "grpo": Case(
+        GRPO,
+        quick={"n_steps": 16, "batch_size": 8, "n_epochs": 2},
+        variants=({"supervision": "process"}, {"batch_size": None, "beta": 0.0}, {"clip_range": 0.1}),
+        learns=({"n_steps": 64, "batch_size": 64, "n_epochs": 10, "gamma": 0.1, "supervision": "process"}, 8000),
+        logged=LOGGED - {"train/value_loss", "train/explained_variance"},
+    ),
+    "performative_ppo": Case(
+        PerformativePPO,
+        quick={"n_steps": 16, "batch_size": 8, "n_epochs": 2},
+        variants=({"batch_size": None, "target_kl": 0.01}, {"performative_coef": 0.5}, {"clip_range": 0.1}),
+        learns=({"n_steps": 64, "batch_size": 64, "n_epochs": 10, "gamma": 0.1}, 8000),
+    ),
+    "performative_npg": Case(
+        PerformativeNPG,
+        quick={"n_steps": 16, "batch_size": 8, "n_critic_updates": 2, "target_kl": 1e-3},
+        variants=({"step_size": 0.1}, {"performative_coef": 0.5}, {"cg_max_steps": 3}),
+        learns=({"n_steps": 64, "gamma": 0.1, "target_kl": 0.02}, 8000),
     ),
 }
 

@@ -48,7 +48,8 @@ def test_statistics_can_be_saved_and_handed_to_an_evaluation(case, tmp_path):
 def test_a_world_is_told_the_policy_over_normalised_observations(case):
     if "Box" not in case.actions:
         pytest.skip("it does not take these actions")
-    venv = VecNormalize(make_world("LinearPricing-v0", n_envs=4, seed=0), norm_reward=False)
+    season = {"horizon": 8}  # ends with the rollouts: GRPO would begin a new one in any case
+    venv = VecNormalize(make_world("LinearPricing-v0", n_envs=4, seed=0, env_kwargs=season), norm_reward=False)
     model = case.make("MlpPolicy", venv)
     model.learn(3 * 4 * model.n_steps, callback=DeployCallback())
     _, callback = model._setup_learn(10**6, callback=DeployCallback(), reset_num_timesteps=False)
