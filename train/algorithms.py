@@ -7,12 +7,23 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
+from sb3_contrib import TRPO
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents import DeployCallback, PePG
+from agents import (
+    GRPO,
+    MDPO,
+    NPG,
+    REINFORCE,
+    DeployCallback,
+    PePG,
+    PerformativeNPG,
+    PerformativePPO,
+    PPOPenalty,
+)
 from agents.retraining import RepeatedRetraining, ZerothOrderFrankWolfe
 from perf_envs.validation import check_choice
 
@@ -72,6 +83,14 @@ ALGORITHMS = {
         Algorithm("pepg", "PePG", PePG, deploys_itself=True, seconds_per_step=2e-5),
         Algorithm("ppo", "PPO", PPO),
         Algorithm("a2c", "A2C", A2C),
+        Algorithm("trpo", "TRPO", TRPO),
+        Algorithm("reinforce", "REINFORCE", REINFORCE),
+        Algorithm("ppo_penalty", "PPO-penalty", PPOPenalty),
+        Algorithm("grpo", "GRPO", GRPO),
+        Algorithm("mdpo", "MDPO", MDPO),
+        Algorithm("npg", "NPG", NPG),
+        Algorithm("performative_ppo", "Performative PPO", PerformativePPO, deploys_itself=True),
+        Algorithm("performative_npg", "Performative NPG", PerformativeNPG, deploys_itself=True),
         # One class: what sets them apart are the arguments in their configs.
         Algorithm("rr", "RR", RepeatedRetraining, deploys_itself=True, seconds_per_step=1e-5),
         Algorithm("rga", "RGA", RepeatedRetraining, deploys_itself=True, seconds_per_step=1e-5),
