@@ -19,16 +19,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
-from scipy.sparse.linalg import splu
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from perf_envs.dynamics import Dynamics
 from perf_envs.problem import ResponseMap
 from perf_envs.responses.banded import BandedFactors
+from perf_envs.responses.blocks import BlockFactors
 from perf_envs.validation import check_number
 
 Floats = NDArray[np.float64]
@@ -91,6 +90,7 @@ class FollowerResponse(ResponseMap):
         # [4, S, F], followers last: every operation below runs along contiguous memory.
         rewards = follower_landing_reward.T[next_state.T]
         self._rewards: Floats = np.ascontiguousarray(np.where(goals[None, :, None], 0.0, rewards))
+        self._single_rewards = self._rewards.astype(np.float32)
         moves = torch.from_numpy(next_state)
         # Outcome k < 4: a follower moves the agent by k; outcome 4: the agent's own move stands.
         self._successors = torch.cat(
@@ -139,11 +139,13 @@ class FollowerResponse(ResponseMap):
         """Solve every follower's decision problem by policy iteration, from the answer given last."""
         weights = np.ascontiguousarray(pi.T)[:, :, None]
         choice = self._first_choice(weights)
+        changed, factors = np.ones(choice.shape[1], dtype=np.bool_), None
         for _ in range(_MAX_IMPROVEMENTS):
-            values, factors = self._evaluate(weights, choice)
+            values, factors = self._evaluate(weights, choice, changed, factors)
             move_values = self._move_values(values)
             improved = self._improve(weights, move_values, choice)
-            if np.array_equal(improved, choice):
+            changed = (improved != choice).any(0)
+            if not changed.any():
                 break
             choice = improved
         else:
@@ -151,8 +153,9 @@ class FollowerResponse(ResponseMap):
         # Which of several best choices was reached depends on the start, and rounding with it. Settling ties by a rule
         # makes the answer a function of the policy alone, to the last bit.
         own, canonical = self._settle_ties(weights, move_values)
-        if not np.array_equal(canonical, choice):
-            values, factors = self._evaluate(weights, canonical)
+        changed = (canonical != choice).any(0)
+        if changed.any():
+            values, factors = self._evaluate(weights, canonical, changed, factors)
             move_values = self._move_values(values)
             own = (weights * move_values).sum(0)
         self._last_values = values
@@ -160,12 +163,18 @@ class FollowerResponse(ResponseMap):
 
     def _first_choice(self, weights: Floats) -> Ints:
         """Return interventions to start from: greedy after sweeps of value iteration from the last answer."""
-        values, swept = self._last_values, max(_LEAST_SWEPT, _SWEPT / self.n_states**2)
-        move_values = self._move_values(values)
+        swept = max(_LEAST_SWEPT, _SWEPT / self.n_states**2)
+        # Single precision, and values discounted before they are spread over the moves: sweeps cost what memory costs.
+        own_weights, moves = weights[:, :, 0].astype(np.float32), self.next_state.T
+        values = self.gamma * self._last_values.astype(np.float32)
         for sweep in range(1, _MAX_SWEEPS + 1):
-            best = np.maximum(move_values.max(0) - self.intervention_cost, (weights * move_values).sum(0))
+            move_values = values.take(moves, axis=0)
+            move_values += self._single_rewards
+            best = move_values.max(0)
+            best -= self.intervention_cost
+            np.maximum(best, np.einsum("ms,msf->sf", own_weights, move_values), out=best)
             best[self.goals] = 0.0
-            move_values = self._move_values(best)
+            best *= self.gamma
             if sweep % _SWEEPS_PER_CHECK == 0 and np.abs(best - values).max() <= swept * np.abs(best).max():
                 break
             values = best
@@ -182,7 +191,7 @@ class FollowerResponse(ResponseMap):
         better = np.maximum(forced, own) > current + _rounding(move_values)
         return np.where(better, greedy, choice)
 
-    def _settle_ties(self, weights: Floats, move_values: Floats) -> tuple[Floats, Ints]:
+    def _settle_ties(self, weights: Floats, move_values: NDArray[np.floating[Any]]) -> tuple[Floats, Ints]:
         """Return own-move values and best interventions, ties going to "no intervention", then to the first move."""
         own = (weights * move_values).sum(0)
         best = move_values.max(0)
@@ -190,17 +199,22 @@ class FollowerResponse(ResponseMap):
         first_best = (move_values >= best - tie).argmax(0)
         return own, np.where(best - self.intervention_cost > own + tie, first_best, NO_INTERVENTION)
 
-    def _evaluate(self, weights: Floats, choice: Ints) -> tuple[Floats, Any]:
-        """Return each follower's values ``[S, F]`` under its ``choice [S, F]``, and the factorisation used."""
+    def _evaluate(
+        self, weights: Floats, choice: Ints, changed: NDArray[np.bool_], factors: Any | None
+    ) -> tuple[Floats, Any]:
+        """Return each follower's values ``[S, F]`` under its ``choice [S, F]``, and the factorisation used.
+
+        The factors of followers whose choice has not ``changed [F]`` since the last evaluation may be used again.
+        """
         n_states, n_followers = choice.shape
         lets_go = choice == NO_INTERVENTION
         chain = np.where(lets_go, weights, choice == np.arange(N_MOVES)[:, None, None])
         chain[:, self.goals] = 0.0
         rewards = (chain * self._rewards).sum(0) - self.intervention_cost * (~lets_go & self._live[:, None])
-        factors = self._factorise(chain)
+        factors = self._factorise(chain, changed, factors)
         return factors.solve(rewards.T.ravel()).reshape(n_followers, n_states).T, factors
 
-    def _factorise(self, chain: Floats) -> Any:
+    def _factorise(self, chain: Floats, changed: NDArray[np.bool_], factors: Any | None) -> Any:
         """Return the factors of ``I - gamma P_i``, a block per follower, from probabilities of moves ``[4, S, F]``."""
         _, n_states, n_followers = chain.shape
         if self._bandwidth <= _WIDEST_BAND:
@@ -209,16 +223,11 @@ class FollowerResponse(ResponseMap):
             for reached, depth, weight in zip(self.next_state.T, self._depth.T, self.gamma * chain, strict=True):
                 band[:, reached, depth] -= weight.T
             return BandedFactors(band.reshape(n_followers * n_states, -1), self._bandwidth)
-        offset = n_states * np.arange(n_followers)
-        rows = np.broadcast_to(np.arange(n_states)[:, None] + offset, chain.shape)
-        columns = self.next_state.T[:, :, None] + offset
-        used = chain != 0.0
-        size = n_states * n_followers
-        moves = sp.csc_array((chain[used], (rows[used], columns[used])), shape=(size, size))
-        return splu(sp.csc_array(sp.eye_array(size, format="csc") - self.gamma * moves))
+        blocks = BlockFactors(self.next_state, n_followers) if factors is None else factors
+        return blocks.update(self.gamma * chain[:, :, changed], changed)
 
 
-def _rounding(values: Floats) -> float:
+def _rounding(values: NDArray[np.floating[Any]]) -> float:
     return _ROUNDING * max(1.0, float(np.abs(values).max()))
 
 
