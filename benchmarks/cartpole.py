@@ -107,6 +107,8 @@ def draw(curves, path, steps):
 
 
 def table(title, rows, columns):
+    if not rows:
+        return
     print(f"\n{title}\n{'':<26}" + "".join(f"{column:>12}" for column in columns))
     for name, values in rows:
         print(f"{name:<26}" + "".join(f"{value:>12.2f}" for value in values), flush=True)
@@ -143,7 +145,8 @@ def main():
     problem = make_vec_env("PerformativePricing-v0").get_attr("problem")[0]
     uniform = np.full((problem.n_states, problem.n_actions), 1.0 / problem.n_actions)
     rows = [(name, [*(found := [values[name, seed] for seed in given.seeds]), np.mean(found)]) for name in names]
-    rows.append(("uniform random", [exact.performative_value(problem, uniform).item()] * (len(seeds) + 1)))
+    if names:
+        rows.append(("uniform random", [exact.performative_value(problem, uniform).item()] * (len(seeds) + 1)))
     table(f"Default pricing, exact value after {given.pricing_steps} steps", rows, [*seeds, "mean"])
 
 
