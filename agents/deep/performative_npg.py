@@ -12,11 +12,11 @@ from torch import Tensor
 
 from agents.deep._base import normalized
 from agents.deep.npg import NPG
-from agents.deep.performative import POLICIES, AnsweringWorld
+from agents.deep.performative import POLICIES, ResponseSurrogate
 from agents.pepg.pepg import DEFAULT_PERFORMATIVE_COEF
 
 
-class PerformativeNPG(AnsweringWorld, NPG):
+class PerformativeNPG(ResponseSurrogate, NPG):
     """Natural gradient steps on the performative objective, in the trust region of :class:`agents.deep.NPG`.
 
     At the start of every rollout the policy is deployed. The gradient that is turned into a natural one is the policy

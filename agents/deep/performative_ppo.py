@@ -14,13 +14,13 @@ from torch import Tensor
 from agents.common.schedules import as_schedule
 from agents.deep._base import Minibatch, SurrogateAlgorithm
 from agents.deep.clipping import clipped_surrogate
-from agents.deep.performative import POLICIES, AnsweringWorld
+from agents.deep.performative import POLICIES, ResponseSurrogate
 from agents.deep.previous import approximate_divergence
 from agents.pepg.pepg import DEFAULT_ENT_COEF, DEFAULT_PERFORMATIVE_COEF
 from perf_envs.validation import check_number
 
 
-class PerformativePPO(AnsweringWorld, SurrogateAlgorithm):
+class PerformativePPO(ResponseSurrogate, SurrogateAlgorithm):
     """PPO-clip on the performative objective: the world's answer to the policy is part of what the policy is worth.
 
     At the start of every rollout the policy is deployed. To PPO's clipped surrogate is added that of the world's answer

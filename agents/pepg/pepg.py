@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -11,21 +11,17 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import check_for_correct_spaces, explained_variance
+from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.common.deploying import log_deployment, performative_problem
-from agents.common.guards import Guarded
 from agents.common.schedules import as_schedule, hold_then_fall, ramp
+from agents.pepg.answering import AnsweringWorld
 from agents.pepg.batches import PePGBatch
 from agents.pepg.policies import PePGCnnPolicy, PePGLoss, PePGMultiInputPolicy, PePGPolicy, SoftmaxPolicy
 from agents.pepg.response import TabularAnswer, WorldAnswer
 from agents.pepg.rollouts import batches, flatten, visit_times
-from agents.pepg.states import StateRecorder, read_states
-from agents.pepg.worlds import ask, check_shown, find_answer
 from perf_envs.validation import check_choice, check_count, check_number
 
 SelfPePG = TypeVar("SelfPePG", bound="PePG")
@@ -36,7 +32,7 @@ DEFAULT_PERFORMATIVE_COEF = ramp(0.5)
 DEFAULT_ENT_COEF = hold_then_fall(0.01, hold=0.5, zero=0.8)
 
 
-class PePG(Guarded):
+class PePG(AnsweringWorld):
     """Actor-critic that differentiates through the world's answer to its own policy.
 
     At the start of every rollout the policy is deployed; the gradient then has, beside the usual policy term, a reward
@@ -81,9 +77,7 @@ class PePG(Guarded):
         "MultiInputPolicy": PePGMultiInputPolicy,
         "SoftmaxPolicy": SoftmaxPolicy,
     }
-    policy: PePGPolicy
-    #: :class:`agents.DeployCallback` leaves it to the algorithm.
-    deploys_itself = True
+    myopic = "as a myopic actor-critic"
 
     def __init__(  # noqa: PLR0913, PLR0917 Stable-Baselines3's arguments, and its own
         self,
@@ -119,10 +113,7 @@ class PePG(Guarded):
         self.batch_size = None if batch_size is None else check_count("batch_size", batch_size, at_least=2)
         self.policy_gradient = check_choice("policy_gradient", policy_gradient, ("expected", "sampled"))
         self.discount_visits = discount_visits
-        self.strict = strict
-        self.performative_coef = as_schedule("performative_coef", performative_coef)
         self.ent_coef_schedule = as_schedule("ent_coef", ent_coef)
-        self._own_discount = gamma
         if gamma is not None:
             check_number("gamma", gamma, above=0.0, at_most=1.0)
         self.normalize_advantage = normalize_advantage
@@ -131,7 +122,7 @@ class PePG(Guarded):
             env,
             learning_rate=learning_rate,
             n_steps=check_count("n_steps", n_steps),
-            gamma=0.99 if gamma is None else gamma,
+            gamma=self._expect_answers(performative_coef, strict, gamma),
             gae_lambda=check_number("gae_lambda", gae_lambda, at_least=0.0, at_most=1.0),
             ent_coef=0.0,  # scheduled: see ent_coef_schedule
             vf_coef=check_number("vf_coef", vf_coef, at_least=0.0),
@@ -152,45 +143,10 @@ class PePG(Guarded):
         if _init_setup_model:
             self._setup_model()
 
-    def _setup_model(self) -> None:
-        self._answer: WorldAnswer | None = None
-        problem = None if self.env is None else performative_problem(self.env)
-        if problem is not None and self._own_discount is None:
-            self.gamma = problem.gamma
-        super()._setup_model()
-        if not isinstance(self.policy, PePGPolicy):
-            raise ValueError(f"policy must be a PePGPolicy, which carries the loss, got {self.policy_class.__name__}")
-        if self.env is not None:
-            self._enter(self.env, self._find_answer(self.env))
-
-    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
-        """Change the environment, as in Stable-Baselines3; the response map is the new world's."""
-        venv = self._wrap_env(env, self.verbose)
-        check_for_correct_spaces(venv, self.observation_space, self.action_space)
-        answer = self._find_answer(venv)
-        super().set_env(venv, force_reset=force_reset)
-        self._enter(venv, answer)
-
-    def _find_answer(self, env: VecEnv) -> WorldAnswer | None:
-        answer = find_answer(env, self.policy, self.gamma)
-        if answer is None or not answer.has_gradient:
-            missing = "the environment has no response map" if answer is None else "the world's answer has no gradient"
-            message = f"{missing}: PePG trains as a myopic actor-critic there"
-            if self.strict:
-                raise ValueError(f"{message}, which strict=True forbids; got {env}")
-            warnings.warn(message, stacklevel=4)
-        return answer
-
     def _enter(self, env: VecEnv, answer: WorldAnswer | None) -> None:
-        """Begin to work in an environment."""
-        self._answer = answer
+        super()._enter(env, answer)
         self._episode_steps = np.zeros(env.num_envs, dtype=np.int64)
         self._reward_range = (0.0, 0.0) if answer is None else answer.reward_range
-        self._recorder: StateRecorder | None = None
-        if answer is not None:
-            env.env_method("set_deployment", "declared")
-        if isinstance(answer, TabularAnswer) and not answer.indexed:
-            self._recorder = StateRecorder(env)
 
     @property
     def reward_scale(self) -> float:
@@ -198,22 +154,8 @@ class PePG(Guarded):
         low, high = self._reward_range
         return high - low if high > low else 1.0
 
-    def collect_rollouts(
-        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
-    ) -> bool:
-        """Deploy the policy, then collect a round of experience under it."""
-        self.policy.set_training_mode(False)
-        if self._answer is not None:
-            if self._vec_normalize_env is not None:  # its statistics have moved
-                self._answer.observations = ask(env, self.policy)
-            log_deployment(self, self._answer.deploy(self.policy, env))
-        if self._recorder is not None and self._last_obs is not None:
-            if self.num_timesteps == self._num_timesteps_at_start:
-                check_shown(env, self._last_obs, read_states(env))
-            self._recorder.forget()
-            env = self._recorder
-        with self.policy.acting_from(None if self._answer is None else self._answer.table):
-            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+    def _acting(self) -> AbstractContextManager[None]:
+        return self.policy.acting_from(None if self._answer is None else self._answer.table)
 
     def train(self) -> None:
         """Take the gradient steps of one round."""
@@ -309,7 +251,3 @@ class PePG(Guarded):
             reset_num_timesteps=reset_num_timesteps,
             progress_bar=progress_bar,
         )
-
-    def _excluded_save_params(self) -> list[str]:
-        """The response map belongs to the environment and is found again when one is set."""
-        return [*super()._excluded_save_params(), "_answer", "_recorder"]
