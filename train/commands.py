@@ -61,7 +61,7 @@ def bench(command: BenchCommand, line: str) -> int:
     seeds = command.seeds if command.seeds is not None else (QUICK_SEEDS if command.quick else SEEDS)
     runs = plan_runs(command.algos, command.envs, seeds, command.out, command.n_timesteps, command.n_evals)
     plan = Plan(command.algos, command.envs, tuple(range(seeds)), line, command.n_timesteps, command.n_evals)
-    report = run_bench(runs, plan, command.out, command.jobs)
+    report = run_bench(runs, plan, command.out, command.jobs, engine=command.engine)
     print(f"{report.made} runs made, {report.kept} were finished already, {len(report.failures)} failed")
     for failure in report.failures:
         print(f"failed twice: {failure.run.folder}: {failure.error}", file=sys.stderr)

@@ -19,6 +19,12 @@ def write_with(path: Path, write: Callable[[Path], Any]) -> None:
         partial.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes were writing into a folder."""
+    for leftover in folder.glob(".[0-9]*.*"):
+        leftover.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one piece."""
     write_with(path, lambda partial: partial.write_text(text, encoding="utf-8"))

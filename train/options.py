@@ -78,6 +78,8 @@ class BenchCommand:
     """Folder for the runs, the tables and the report."""
     jobs: Annotated[int | None, _option("N", "one per core")] = None
     """Runs at the same time."""
+    engine: Annotated[str, arg(metavar="{joblib,ray}")] = "joblib"
+    """Where runs are made: processes of this machine, or the Ray cluster at the environment variable RAY_ADDRESS."""
     n_evals: Annotated[int, arg(metavar="N")] = 20
     """Exact evaluations along each training."""
     quick: bool = False

@@ -25,14 +25,14 @@ from perf_envs.validation import check_count, check_number
 from train import provenance
 from train.algorithms import find_algorithm
 from train.evaluation import best_known_value, play, uniform_value
-from train.files import read_json, write_json, write_text, write_with
+from train.files import read_json, remove_leftovers, write_json, write_text, write_with
 from train.recording import EvaluationCallback, current_table
 from train.settings import MAPPING_KEYS, Settings, hyperparameters, resolve_settings
 from train.yaml_files import dump_value, dump_yaml
 
-RESULT = "result.json"
+RESULT, ERROR = "result.json", "error.txt"
 _INPUTS = ("config.yaml", "command.txt", "meta.json")
-_FILES = (*_INPUTS, "progress.csv", "evaluations.csv", "policy.npy", "model.zip", "error.txt")
+_FILES = (*_INPUTS, "progress.csv", "evaluations.csv", "policy.npy", "model.zip", ERROR)
 #: Lines in ``progress.csv``, about.
 _LOG_LINES = 100
 
@@ -165,9 +165,9 @@ def _open_folder(run: Run) -> dict[str, Any]:
     run.folder.mkdir(parents=True, exist_ok=True)
     for name in (RESULT, *_FILES):  # the result first: from here on the folder is that of an unfinished run
         (run.folder / name).unlink(missing_ok=True)
-    for pattern in ("events.out.tfevents.*", ".[0-9]*"):  # logs, and what a killed process was writing
-        for leftover in run.folder.glob(pattern):
-            leftover.unlink()
+    for log in run.folder.glob("events.out.tfevents.*"):
+        log.unlink()
+    remove_leftovers(run.folder)
     meta = {
         "started": provenance.now(),
         "versions": provenance.versions(),
