@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
 import torch
 from filelock import FileLock
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -20,8 +19,8 @@ from agents.common.deploying import tabular_problem
 from perf_envs.validation import check_count
 from train.algorithms import find_algorithm
 from train.engines import WorkerLostError, check_engine, in_parallel
-from train.files import remove_leftovers, write_text, write_with
-from train.results import FAILURES, PLAN, RESULTS, Plan, collect
+from train.files import remove_leftovers, write_text
+from train.results import PLAN, Plan, write_failures, write_results
 from train.run import ERROR, RESULT, Run, execute, plan_run
 
 Train = Callable[[Run], object]
@@ -79,7 +78,7 @@ def run_bench(
     train: Train = execute,
     engine: str = "joblib",
 ) -> BenchReport:
-    """Make the runs that are not finished and write ``results.csv``, ``failures.csv`` and ``bench.yaml``.
+    """Make the runs that are not finished and write ``bench.yaml``, ``results.csv`` and ``failures.csv``.
 
     Args:
         runs: what to run, see :func:`plan_runs`.
@@ -106,9 +105,9 @@ def run_bench(
             failures += [outcome] if outcome.error else []
             progress.update(task, advance=1, failed=f"{len(failures)} failed" if failures else "")
     failures.sort(key=lambda outcome: runs.index(outcome.run))
-    _write_failures(out / FAILURES, failures)
-    results = collect(out, plan)
-    write_with(out / RESULTS, lambda path: results.to_csv(path, index=False))
+    rows = [{"algo": o.run.algo, "env": o.run.env, "seed": o.run.seed, "error": o.error} for o in failures]
+    write_failures(out, rows)
+    write_results(out, plan)
     return BenchReport(kept, len(pending) - len(failures), tuple(failures))
 
 
@@ -226,12 +225,3 @@ def _attempt(run: Run, train: Train) -> Outcome:
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, TextColumn("[red]{task.fields[failed]}"), transient=False)
-
-
-def _write_failures(path: Path, failures: list[Outcome]) -> None:
-    """List the failures; without any there is no such file."""
-    if not failures:
-        path.unlink(missing_ok=True)
-        return
-    rows = [{"algo": o.run.algo, "env": o.run.env, "seed": o.run.seed, "error": o.error} for o in failures]
-    write_with(path, lambda partial: pd.DataFrame(rows).to_csv(partial, index=False))

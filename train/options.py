@@ -94,7 +94,26 @@ class PlotCommand:
     """A folder written by bench, or by several calls of run."""
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"run": RunCommand, "bench": BenchCommand, "plot": PlotCommand}
+@dataclass
+class MergeCommand:
+    """Put result folders of several machines together, and write their tables, plots and report.
+
+    Finished runs are copied; nothing is trained. A run that is in two folders must have the same settings and the same
+    result in both.
+    """
+
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The folder that receives the runs; those that it holds already stay."""
+    folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="FOLDER ...")]
+    """Folders written by bench, or by several calls of run."""
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "run": RunCommand,
+    "bench": BenchCommand,
+    "plot": PlotCommand,
+    "merge": MergeCommand,
+}
 
 
 def option_names(command: Any) -> list[str]:
