@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import time
@@ -92,10 +93,21 @@ def run_bench(
     Raises:
         ValueError: jobs or engine are not valid.
     """
-    pool = _Pool(engine, check_engine(engine, jobs), train)
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
     write_text(out / PLAN, plan.dump())
+    report = make_runs(runs, jobs, train, engine)
+    rows = [{"algo": o.run.algo, "env": o.run.env, "seed": o.run.seed, "error": o.error} for o in report.failures]
+    write_failures(out, rows)
+    write_results(out, plan)
+    return report
+
+
+def make_runs(
+    runs: Sequence[Run], jobs: int | None = None, train: Train = execute, engine: str = "joblib"
+) -> BenchReport:
+    """Make those of the runs that are not finished; see :func:`run_bench`."""
+    pool = _Pool(engine, check_engine(engine, jobs), train)
     pending = longest_first([run for run in runs if not run.is_finished()])
     kept = len(runs) - len(pending)
     failures: list[Outcome] = []
@@ -105,9 +117,6 @@ def run_bench(
             failures += [outcome] if outcome.error else []
             progress.update(task, advance=1, failed=f"{len(failures)} failed" if failures else "")
     failures.sort(key=lambda outcome: runs.index(outcome.run))
-    rows = [{"algo": o.run.algo, "env": o.run.env, "seed": o.run.seed, "error": o.error} for o in failures]
-    write_failures(out, rows)
-    write_results(out, plan)
     return BenchReport(kept, len(pending) - len(failures), tuple(failures))
 
 
@@ -217,7 +226,8 @@ def _attempt(run: Run, train: Train) -> Outcome:
         try:
             train(run)
         except Exception as error:
-            write_text(run.folder / ERROR, traceback.format_exc())
+            with contextlib.suppress(OSError):  # a full disk is a reason to fail, not to end the sweep
+                write_text(run.folder / ERROR, traceback.format_exc())
             return Outcome(run, f"{type(error).__name__}: {error}")
     return Outcome(run)
 

@@ -94,6 +94,32 @@ class PlotCommand:
     """A folder written by bench, or by several calls of run."""
 
 
+#: What can be studied.
+STUDIES = ("entropy", "learning-rate", "robustness", "convergence")
+
+
+@dataclass
+class StudyCommand:
+    """Study one question over seeds: data, a plot and a page of findings that the data wrote.
+
+    The page says of each claim of the paper whether it holds. Finished runs are not repeated: the same command
+    continues a study that was stopped. The exit code is 1 if runs failed twice.
+    """
+
+    name: Annotated[Positional[str], arg(metavar="{" + ",".join(STUDIES) + "}")]
+    """The question."""
+    seeds: Annotated[int, arg(metavar="N")] = 10
+    """Number of seeds: 0 to N-1; with convergence, instances of the world."""
+    n_timesteps: Annotated[int | None, _option("STEPS", "as the study has it", ("-n",))] = None
+    """Environment steps of every run; with convergence, iterations."""
+    out: Annotated[Path, arg(metavar="DIR")] = Path("results/studies")
+    """The study is written to DIR/NAME."""
+    jobs: Annotated[int | None, _option("N", "one per core")] = None
+    """Runs at the same time."""
+    engine: Annotated[str, arg(metavar="{joblib,ray}")] = "joblib"
+    """Where runs are made, as in bench."""
+
+
 @dataclass
 class MergeCommand:
     """Put result folders of several machines together, and write their tables, plots and report.
@@ -113,6 +139,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "bench": BenchCommand,
     "plot": PlotCommand,
     "merge": MergeCommand,
+    "study": StudyCommand,
 }
 
 
