@@ -38,6 +38,8 @@ def run(command: RunCommand) -> int:
         progress=command.progress,
         tensorboard=command.tensorboard,
     )
+    if not command.overwrite:
+        planned.check_replaceable()
     result = execute(planned)
     print(describe(result))
     print(f"saved in {planned.folder}")

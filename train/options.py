@@ -49,6 +49,8 @@ class RunCommand:
     """Exact evaluations along the training, the first before it and the last after it."""
     best_value: Annotated[float | None, _option("J", "the one shipped for the world, if any")] = None
     """Best performative value known: the optimality gap is measured from it."""
+    overwrite: bool = False
+    """Replace a finished run that had other settings."""
     progress: bool = False
     """Show a progress bar."""
     tensorboard: bool = False

@@ -28,7 +28,7 @@ from train.evaluation import best_known_value, play, uniform_value
 from train.files import read_json, remove_leftovers, write_json, write_text, write_with
 from train.recording import EvaluationCallback, current_table
 from train.settings import MAPPING_KEYS, Settings, hyperparameters, resolve_settings
-from train.yaml_files import dump_value, dump_yaml
+from train.yaml_files import dump_value, dump_yaml, read_mapping
 
 RESULT, ERROR = "result.json", "error.txt"
 _INPUTS = ("config.yaml", "command.txt", "meta.json")
@@ -90,6 +90,18 @@ class Run:
             (self.folder / RESULT).is_file()
             and config.is_file()
             and config.read_text(encoding="utf-8") == dump_yaml(self.config)
+        )
+
+    def check_replaceable(self) -> None:
+        """Raise ``ValueError`` if the folder holds the result of a run with other settings."""
+        config = self.folder / "config.yaml"
+        if not (self.folder / RESULT).is_file() or self.is_finished():
+            return
+        before = read_mapping(config) if config.is_file() else {}
+        differ = [key for key in {**before, **self.config} if before.get(key) != self.config.get(key)]
+        raise ValueError(
+            f"{self.folder} holds a finished run with other settings ({', '.join(differ)}): --overwrite replaces it, "
+            "--out writes elsewhere"
         )
 
 
