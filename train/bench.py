@@ -94,13 +94,20 @@ def run_bench(
         ValueError: jobs or engine are not valid.
     """
     out.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out)
-    write_text(out / PLAN, plan.dump())
+    with _at_work_in(out):
+        remove_leftovers(out)
+        write_text(out / PLAN, plan.dump())
     report = make_runs(runs, jobs, train, engine)
     rows = [{"algo": o.run.algo, "env": o.run.env, "seed": o.run.seed, "error": o.error} for o in report.failures]
-    write_failures(out, rows)
-    write_results(out, plan)
+    with _at_work_in(out):
+        write_failures(out, rows)
+        write_results(out, plan)
     return report
+
+
+def _at_work_in(folder: Path) -> FileLock:
+    """Return what keeps other sweeps from taking the files written meanwhile for leftovers."""
+    return FileLock(folder / ".lock")
 
 
 def make_runs(
