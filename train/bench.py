@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
-import os
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
 import torch
-from joblib import Parallel, delayed, parallel_config
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from filelock import FileLock
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from agents import make_vec_env
 from agents.common.deploying import tabular_problem
 from perf_envs.validation import check_count
 from train.algorithms import find_algorithm
-from train.files import write_text, write_with
-from train.provenance import available_cores
-from train.results import FAILURES, PLAN, RESULTS, Plan, collect
-from train.run import RESULT, Run, execute, plan_run
+from train.engines import WorkerLostError, check_engine, in_parallel
+from train.files import remove_leftovers, write_text
+from train.results import PLAN, Plan, write_failures, write_results
+from train.run import ERROR, RESULT, Run, execute, plan_run
 
 Train = Callable[[Run], object]
 
@@ -75,9 +72,14 @@ def plan_runs(
 
 
 def run_bench(
-    runs: Sequence[Run], plan: Plan, out: Path, jobs: int | None = None, train: Train = execute
+    runs: Sequence[Run],
+    plan: Plan,
+    out: Path,
+    jobs: int | None = None,
+    train: Train = execute,
+    engine: str = "joblib",
 ) -> BenchReport:
-    """Make the runs that are not finished and write ``results.csv``, ``failures.csv`` and ``bench.yaml``.
+    """Make the runs that are not finished and write ``bench.yaml``, ``results.csv`` and ``failures.csv``.
 
     Args:
         runs: what to run, see :func:`plan_runs`.
@@ -85,22 +87,43 @@ def run_bench(
         out: folder of the benchmark.
         jobs: processes; ``None`` for one per core, 1 trains in this process.
         train: what makes a run and its folder.
+        engine: where runs are made, see :func:`train.engines.check_engine`. Ray's workers write to ``out`` as well: a
+            cluster of several machines needs it on a file system that they share.
+
+    Raises:
+        ValueError: jobs or engine are not valid.
     """
-    jobs = available_cores() if jobs is None else check_count("jobs", jobs)
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / PLAN, plan.dump())
+    with _at_work_in(out):
+        remove_leftovers(out)
+        write_text(out / PLAN, plan.dump())
+    report = make_runs(runs, jobs, train, engine)
+    rows = [{"algo": o.run.algo, "env": o.run.env, "seed": o.run.seed, "error": o.error} for o in report.failures]
+    with _at_work_in(out):
+        write_failures(out, rows)
+        write_results(out, plan)
+    return report
+
+
+def _at_work_in(folder: Path) -> FileLock:
+    """Return what keeps other sweeps from taking the files written meanwhile for leftovers."""
+    return FileLock(folder / ".lock")
+
+
+def make_runs(
+    runs: Sequence[Run], jobs: int | None = None, train: Train = execute, engine: str = "joblib"
+) -> BenchReport:
+    """Make those of the runs that are not finished; see :func:`run_bench`."""
+    pool = _Pool(engine, check_engine(engine, jobs), train)
     pending = longest_first([run for run in runs if not run.is_finished()])
     kept = len(runs) - len(pending)
     failures: list[Outcome] = []
     with _progress() as progress:
         task = progress.add_task("runs", total=len(runs), completed=kept, failed="")
-        for outcome in _attempt_all(pending, jobs, train):
+        for outcome in _attempt_all(pending, pool):
             failures += [outcome] if outcome.error else []
             progress.update(task, advance=1, failed=f"{len(failures)} failed" if failures else "")
     failures.sort(key=lambda outcome: runs.index(outcome.run))
-    _write_failures(out / FAILURES, failures)
-    results = collect(out, plan)
-    write_with(out / RESULTS, lambda path: results.to_csv(path, index=False))
     return BenchReport(kept, len(pending) - len(failures), tuple(failures))
 
 
@@ -133,11 +156,28 @@ def _response_seconds(run: Run) -> float:
     return time.perf_counter() - start
 
 
-def _attempt_all(runs: list[Run], jobs: int, train: Train) -> Iterator[Outcome]:
+@dataclass(frozen=True)
+class _Pool:
+    """Who makes runs."""
+
+    engine: str
+    jobs: int
+    train: Train
+
+    def attempt(self, runs: Sequence[Run], jobs: int | None = None) -> Iterator[Outcome]:
+        """Yield one outcome per run; ``WorkerLostError`` if a run kills its process."""
+        # Ray's workers have another working folder.
+        sent = [replace(run, out=run.out.resolve()) for run in runs] if self.engine == "ray" else list(runs)
+        function = functools.partial(_attempt, train=self.train)
+        for outcome in in_parallel(function, sent, self.jobs if jobs is None else jobs, self.engine):
+            yield replace(outcome, run=runs[sent.index(outcome.run)])
+
+
+def _attempt_all(runs: list[Run], pool: _Pool) -> Iterator[Outcome]:
     """Yield the last outcome of every run: a run that fails is tried again after the others."""
     for attempt in range(1, ATTEMPTS + 1):
         again = []
-        for outcome in _attempt_each(runs, jobs, train):
+        for outcome in _attempt_each(runs, pool):
             if outcome.error and attempt < ATTEMPTS:
                 again.append(outcome.run)
             else:
@@ -145,77 +185,60 @@ def _attempt_all(runs: list[Run], jobs: int, train: Train) -> Iterator[Outcome]:
         runs = again
 
 
-def _attempt_each(runs: list[Run], jobs: int, train: Train) -> Iterator[Outcome]:
+def _attempt_each(runs: list[Run], pool: _Pool) -> Iterator[Outcome]:
     """Yield one outcome per run, also if runs kill their worker processes."""
+    for run in runs:
+        (run.folder / ERROR).unlink(missing_ok=True)  # from here on it speaks of this attempt
     waiting = list(runs)
     while waiting:
         try:
-            for outcome in _in_parallel(list(waiting), jobs, train):
-                waiting.remove(outcome.run)
+            for outcome in pool.attempt(waiting):
+                waiting = [run for run in waiting if run != outcome.run]
                 yield outcome
-        except TerminatedWorkerError:
+        except WorkerLostError:
             # Every worker is lost with the one that died, and nobody knows whose fault it was: who had begun and not
-            # finished is tried alone.
-            finished = [run for run in waiting if run.is_finished()]
-            waiting = [run for run in waiting if run not in finished]
-            yield from map(Outcome, finished)
+            # ended is tried alone.
+            ended = [outcome for outcome in map(_read_outcome, waiting) if outcome is not None]
+            waiting = [run for run in waiting if run not in [outcome.run for outcome in ended]]
+            yield from ended
             suspects = [run for run in waiting if (run.folder / "config.yaml").exists()]
-            for run in suspects[:jobs] or waiting[:1]:
+            for run in suspects[: pool.jobs] or waiting[:1]:
                 waiting.remove(run)
-                yield _attempt_alone(run, train)
+                yield _attempt_alone(run, pool)
 
 
-def _attempt_alone(run: Run, train: Train) -> Outcome:
+def _read_outcome(run: Run) -> Outcome | None:
+    """Return how a run ended that nobody has told of, ``None`` if it has not."""
+    if run.is_finished():
+        return Outcome(run)
+    error = run.folder / ERROR
+    return Outcome(run, error.read_text(encoding="utf-8").rstrip().rsplit("\n", 1)[-1]) if error.exists() else None
+
+
+def _attempt_alone(run: Run, pool: _Pool) -> Outcome:
     try:
-        return next(_in_parallel([run], 2, train))  # two jobs, because one would run in this process
-    except TerminatedWorkerError:
+        return next(pool.attempt([run], 2))  # two jobs, because one would run in this process
+    except WorkerLostError:
         return Outcome(run, "the worker process died")
 
 
-def _in_parallel(runs: list[Run], jobs: int, train: Train) -> Iterator[Outcome]:
-    in_worker = jobs > 1
-    with parallel_config(backend="loky", inner_max_num_threads=1) if in_worker else parallel_config("sequential"):
-        pool = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)
-        yield from pool(delayed(_attempt)(run, train, os.getpid() if in_worker else None) for run in runs)
-
-
-def _attempt(run: Run, train: Train, parent: int | None) -> Outcome:
+def _attempt(run: Run, train: Train) -> Outcome:
     """Execute a run; whatever goes wrong is returned rather than raised, so that the other runs go on."""
-    if parent is not None:
-        _live_and_die_with(parent)
-    (run.folder / RESULT).unlink(missing_ok=True)  # that of other settings
-    try:
-        train(run)
-    except Exception as error:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        write_text(run.folder / "error.txt", traceback.format_exc())
-        return Outcome(run, f"{type(error).__name__}: {error}")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    # Another sweep, or a worker that has not noticed yet that its own was killed, may be at work in the same folder.
+    with FileLock(run.folder.with_name(f".{run.folder.name}.lock")):
+        if run.is_finished():
+            return Outcome(run)
+        (run.folder / RESULT).unlink(missing_ok=True)  # that of other settings
+        try:
+            train(run)
+        except Exception as error:
+            with contextlib.suppress(OSError):  # a full disk is a reason to fail, not to end the sweep
+                write_text(run.folder / ERROR, traceback.format_exc())
+            return Outcome(run, f"{type(error).__name__}: {error}")
     return Outcome(run)
-
-
-def _live_and_die_with(parent: int) -> None:
-    """Leave Ctrl-C to the parent process, and end when it has ended: a killed benchmark must not go on writing."""
-    if os.getppid() != parent or any(thread.name == "watch-parent" for thread in threading.enumerate()):
-        return
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
 
 
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, TextColumn("[red]{task.fields[failed]}"), transient=False)
-
-
-def _write_failures(path: Path, failures: list[Outcome]) -> None:
-    """List the failures; without any there is no such file."""
-    if not failures:
-        path.unlink(missing_ok=True)
-        return
-    rows = [{"algo": o.run.algo, "env": o.run.env, "seed": o.run.seed, "error": o.error} for o in failures]
-    write_with(path, lambda partial: pd.DataFrame(rows).to_csv(partial, index=False))

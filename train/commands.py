@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from train.bench import plan_runs, run_bench
-from train.options import BenchCommand, RunCommand
+from perf_envs.validation import check_choice, check_count
+from train.bench import BenchReport, plan_runs, run_bench
+from train.options import STUDIES, BenchCommand, RunCommand, StudyCommand
 from train.plot import plot
 from train.results import Plan
 from train.run import execute, plan_run
 from train.settings import parse_assignments
+from train.studies.convergence import run_convergence
+from train.studies.definitions import SAMPLED
+from train.studies.sampled import run_study
 
 #: How many seeds a benchmark has, and how many with ``--quick``, where the options do not say otherwise.
 SEEDS, QUICK_SEEDS = 10, 5
@@ -34,6 +38,8 @@ def run(command: RunCommand) -> int:
         progress=command.progress,
         tensorboard=command.tensorboard,
     )
+    if not command.overwrite:
+        planned.check_replaceable()
     result = execute(planned)
     print(describe(result))
     print(f"saved in {planned.folder}")
@@ -61,10 +67,36 @@ def bench(command: BenchCommand, line: str) -> int:
     seeds = command.seeds if command.seeds is not None else (QUICK_SEEDS if command.quick else SEEDS)
     runs = plan_runs(command.algos, command.envs, seeds, command.out, command.n_timesteps, command.n_evals)
     plan = Plan(command.algos, command.envs, tuple(range(seeds)), line, command.n_timesteps, command.n_evals)
-    report = run_bench(runs, plan, command.out, command.jobs)
-    print(f"{report.made} runs made, {report.kept} were finished already, {len(report.failures)} failed")
-    for failure in report.failures:
-        print(f"failed twice: {failure.run.folder}: {failure.error}", file=sys.stderr)
+    report = run_bench(runs, plan, command.out, command.jobs, engine=command.engine)
+    _tell(report)
     if len(report.failures) < len(runs):
         plot(command.out)
     return 1 if report.failures else 0
+
+
+def study(command: StudyCommand, line: str) -> int:
+    """Make what is missing of a study, then its page."""
+    check_choice("study", command.name, STUDIES)
+    check_count("seeds", command.seeds)
+    out = command.out / command.name
+    if command.name == "convergence":
+        page = run_convergence(command.seeds, command.n_timesteps, command.jobs, command.engine)
+    else:
+        made, report = run_study(
+            SAMPLED[command.name], command.seeds, out, command.n_timesteps, command.jobs, command.engine
+        )
+        _tell(report)
+        if made is None:
+            return 1
+        page = made
+    for claim in page.claims:
+        print(f"{claim.verdict}: {claim.text} {claim.because}")
+    print(" ".join(page.findings))
+    print(f"page: {page.write(out, line).resolve()}")
+    return 0
+
+
+def _tell(report: BenchReport) -> None:
+    print(f"{report.made} runs made, {report.kept} were finished already, {len(report.failures)} failed")
+    for failure in report.failures:
+        print(f"failed twice: {failure.run.folder}: {failure.error}", file=sys.stderr)

@@ -19,6 +19,12 @@ def write_with(path: Path, write: Callable[[Path], Any]) -> None:
         partial.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes were writing into a folder."""
+    for leftover in folder.glob(".[0-9]*.*"):
+        leftover.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one piece."""
     write_with(path, lambda partial: partial.write_text(text, encoding="utf-8"))
@@ -30,6 +36,17 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object."""
-    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file that holds an object.
+
+    Raises:
+        ValueError: the file cannot be read or holds something else.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:  # also what is not text
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} must hold an object of keys and values, got {type(data).__name__}")
     return data

@@ -49,6 +49,8 @@ class RunCommand:
     """Exact evaluations along the training, the first before it and the last after it."""
     best_value: Annotated[float | None, _option("J", "the one shipped for the world, if any")] = None
     """Best performative value known: the optimality gap is measured from it."""
+    overwrite: bool = False
+    """Replace a finished run that had other settings."""
     progress: bool = False
     """Show a progress bar."""
     tensorboard: bool = False
@@ -78,6 +80,8 @@ class BenchCommand:
     """Folder for the runs, the tables and the report."""
     jobs: Annotated[int | None, _option("N", "one per core")] = None
     """Runs at the same time."""
+    engine: Annotated[str, arg(metavar="{joblib,ray}")] = "joblib"
+    """Where runs are made: processes of this machine, or the Ray cluster at the environment variable RAY_ADDRESS."""
     n_evals: Annotated[int, arg(metavar="N")] = 20
     """Exact evaluations along each training."""
     quick: bool = False
@@ -92,7 +96,53 @@ class PlotCommand:
     """A folder written by bench, or by several calls of run."""
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"run": RunCommand, "bench": BenchCommand, "plot": PlotCommand}
+#: What can be studied.
+STUDIES = ("entropy", "learning-rate", "robustness", "convergence")
+
+
+@dataclass
+class StudyCommand:
+    """Study one question over seeds: data, a plot and a page of findings that the data wrote.
+
+    The page says of each claim of the paper whether it holds. Finished runs are not repeated: the same command
+    continues a study that was stopped. The exit code is 1 if runs failed twice.
+    """
+
+    name: Annotated[Positional[str], arg(metavar="{" + ",".join(STUDIES) + "}")]
+    """The question."""
+    seeds: Annotated[int, arg(metavar="N")] = 10
+    """Number of seeds: 0 to N-1; with convergence, instances of the world."""
+    n_timesteps: Annotated[int | None, _option("STEPS", "as the study has it", ("-n",))] = None
+    """Environment steps of every run; with convergence, iterations."""
+    out: Annotated[Path, arg(metavar="DIR")] = Path("results/studies")
+    """The study is written to DIR/NAME."""
+    jobs: Annotated[int | None, _option("N", "one per core")] = None
+    """Runs at the same time."""
+    engine: Annotated[str, arg(metavar="{joblib,ray}")] = "joblib"
+    """Where runs are made, as in bench."""
+
+
+@dataclass
+class MergeCommand:
+    """Put result folders of several machines together, and write their tables, plots and report.
+
+    Finished runs are copied; nothing is trained. A run that is in two folders must have the same settings and the same
+    result in both.
+    """
+
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The folder that receives the runs; those that it holds already stay."""
+    folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="FOLDER ...")]
+    """Folders written by bench, or by several calls of run."""
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "run": RunCommand,
+    "bench": BenchCommand,
+    "plot": PlotCommand,
+    "merge": MergeCommand,
+    "study": StudyCommand,
+}
 
 
 def option_names(command: Any) -> list[str]:

@@ -18,7 +18,7 @@ from train.style import drawing, looks
 from train.summary import Bench, WorldResults, read_bench
 from train.tables import Summary, summarize
 
-REPORT, SUMMARY, PLOTS = "report.html", "summary.md", "plots"
+REPORT, SUMMARY, SUMMARY_LATEX, PLOTS = "report.html", "summary.md", "summary.tex", "plots"
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def plot(out: Path, console: Console | None = None) -> Path:
     with drawing():
         sections = [_section(bench, world) for world in bench.worlds]
     write_text(out / SUMMARY, _markdown(bench, summary))
+    write_text(out / SUMMARY_LATEX, summary.to_latex())
     write_text(out / REPORT, render_report(bench, summary, sections))
     console = console or Console()
     summary.print(console)

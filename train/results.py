@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from train.files import read_json
+from train.files import read_json, write_with
 from train.yaml_files import dump_yaml, read_mapping
 
 PLAN, RESULTS, FAILURES = "bench.yaml", "results.csv", "failures.csv"
+#: The same as ``results.csv``.
+RESULTS_PARQUET = "results.parquet"
 #: What ``results.csv`` leaves out: names for people, and times, which no run repeats.
-_NOT_IN_TABLE = ("label", "seconds")
+NOT_REPEATED = ("label", "seconds")
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,19 @@ def find_runs(out: Path, plan: Plan | None = None) -> list[SavedRun]:
 
 def to_frame(runs: Sequence[SavedRun]) -> pd.DataFrame:
     """Return a table with one row per run."""
-    return pd.DataFrame([{k: v for k, v in run.result.items() if k not in _NOT_IN_TABLE} for run in runs])
+    return pd.DataFrame([{k: v for k, v in run.result.items() if k not in NOT_REPEATED} for run in runs])
 
 
 def collect(out: Path, plan: Plan) -> pd.DataFrame:
     """Return the results of a benchmark, one row per finished run, in the order of its plan."""
     return to_frame(find_runs(out, plan))
+
+
+def write_results(out: Path, plan: Plan) -> None:
+    """Write the results of a benchmark as CSV and as Parquet."""
+    results = collect(out, plan)
+    write_with(out / RESULTS, lambda path: results.to_csv(path, index=False))
+    write_with(out / RESULTS_PARQUET, lambda path: results.to_parquet(path, index=False))
 
 
 def read_plan(out: Path) -> Plan | None:
@@ -98,3 +107,12 @@ def read_failures(out: Path) -> list[dict[str, Any]]:
     """Return the runs that failed, with their errors."""
     path = out / FAILURES
     return pd.read_csv(path).to_dict("records") if path.is_file() else []  # type: ignore[return-value]
+
+
+def write_failures(out: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """List the runs that failed; without any there is no such file."""
+    path = out / FAILURES
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    write_with(path, lambda partial: pd.DataFrame(rows).to_csv(partial, index=False))

@@ -25,14 +25,14 @@ from perf_envs.validation import check_count, check_number
 from train import provenance
 from train.algorithms import find_algorithm
 from train.evaluation import best_known_value, play, uniform_value
-from train.files import read_json, write_json, write_text, write_with
+from train.files import read_json, remove_leftovers, write_json, write_text, write_with
 from train.recording import EvaluationCallback, current_table
 from train.settings import MAPPING_KEYS, Settings, hyperparameters, resolve_settings
-from train.yaml_files import dump_value, dump_yaml
+from train.yaml_files import dump_value, dump_yaml, read_mapping
 
-RESULT = "result.json"
+RESULT, ERROR = "result.json", "error.txt"
 _INPUTS = ("config.yaml", "command.txt", "meta.json")
-_FILES = (*_INPUTS, "progress.csv", "evaluations.csv", "policy.npy", "model.zip", "error.txt")
+_FILES = (*_INPUTS, "progress.csv", "evaluations.csv", "policy.npy", "model.zip", ERROR)
 #: Lines in ``progress.csv``, about.
 _LOG_LINES = 100
 
@@ -90,6 +90,18 @@ class Run:
             (self.folder / RESULT).is_file()
             and config.is_file()
             and config.read_text(encoding="utf-8") == dump_yaml(self.config)
+        )
+
+    def check_replaceable(self) -> None:
+        """Raise ``ValueError`` if the folder holds the result of a run with other settings."""
+        config = self.folder / "config.yaml"
+        if not (self.folder / RESULT).is_file() or self.is_finished():
+            return
+        before = read_mapping(config) if config.is_file() else {}
+        differ = [key for key in {**before, **self.config} if before.get(key) != self.config.get(key)]
+        raise ValueError(
+            f"{self.folder} holds a finished run with other settings ({', '.join(differ)}): --overwrite replaces it, "
+            "--out writes elsewhere"
         )
 
 
@@ -165,9 +177,9 @@ def _open_folder(run: Run) -> dict[str, Any]:
     run.folder.mkdir(parents=True, exist_ok=True)
     for name in (RESULT, *_FILES):  # the result first: from here on the folder is that of an unfinished run
         (run.folder / name).unlink(missing_ok=True)
-    for pattern in ("events.out.tfevents.*", ".[0-9]*"):  # logs, and what a killed process was writing
-        for leftover in run.folder.glob(pattern):
-            leftover.unlink()
+    for log in run.folder.glob("events.out.tfevents.*"):
+        log.unlink()
+    remove_leftovers(run.folder)
     meta = {
         "started": provenance.now(),
         "versions": provenance.versions(),

@@ -30,6 +30,8 @@ RUN_KEYS = ("n_envs", "n_timesteps", "policy", "policy_kwargs", "env_kwargs")
 MAPPING_KEYS = ("policy_kwargs", "env_kwargs")
 #: Arguments of the worlds that training decides itself.
 _DECIDED_BY_TRAINING = ("self", "deployment", "round_length", "render_mode")
+#: Smallest values of whole numbers that may be below 1: -1 is Stable-Baselines3's "never".
+_LEAST = {"sde_sample_freq": -1}
 
 Settings = dict[str, Any]
 
@@ -164,7 +166,7 @@ def _check_value(key: str, value: Any, hint: Any) -> Any:
         return value
     if isinstance(value, bool):
         raise ValueError(f"{key} must be a number, got {value!r}")
-    return check_number(key, value) if float in kinds else check_count(key, value, at_least=-1)
+    return check_number(key, value) if float in kinds else check_count(key, value, at_least=_LEAST.get(key, 1))
 
 
 def _alternatives(hint: Any) -> set[Any]:

@@ -47,6 +47,12 @@ def _estimate_iqm(scores: tuple[float, ...]) -> Estimate:
     return _estimate(np.array(scores)[:, None], _iqm)
 
 
+def estimate_spread(scores: ArrayLike) -> Estimate:
+    """Return the standard deviation of runs ``[n]`` with its stratified bootstrap interval; 0 for a single run."""
+    values = np.asarray(scores, dtype=np.float64)
+    return Estimate(0.0, 0.0, 0.0) if len(values) < 2 else _estimate(values[:, None], _deviation)
+
+
 def estimate_curve(scores: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """Return interquartile mean, lower and upper bound at every point of curves ``[n runs, points]``."""
     return _bootstrap(np.asarray(scores, dtype=np.float64), _iqm)
@@ -65,6 +71,10 @@ def _iqm(scores: Floats) -> Floats:
     """Return the interquartile mean along the first axis, as ``rliable.metrics.aggregate_iqm`` has it."""
     cut = len(scores) // 4
     return np.asarray(np.sort(scores, axis=0)[cut : len(scores) - cut].mean(axis=0))
+
+
+def _deviation(scores: Floats) -> Floats:
+    return np.asarray(scores.std(axis=0, ddof=1))
 
 
 def _share_of_wins(scores: Floats, others: Floats) -> Floats:

@@ -54,6 +54,19 @@ class Summary:
                 lines.append(_line(world, label, *map(str, row.cells)))
         return "\n".join(lines) + "\n"
 
+    def to_latex(self) -> str:
+        """Return the table as a LaTeX ``tabular`` with the rules of ``booktabs``, leaders in bold."""
+        lines = [r"% needs \usepackage{booktabs}", rf"\begin{{tabular}}{{l{'r' * len(self.columns)}}}", r"\toprule"]
+        lines.append(_latex_line("algorithm", *self.columns))
+        for world, rows in self.worlds:
+            lines += [r"\midrule", rf"\multicolumn{{{len(self.columns) + 1}}}{{l}}{{{_latex(world)}}} \\"]
+            for row in rows:
+                line = _latex_line(row.label, *map(str, row.cells))
+                lines.append(
+                    line.replace(_latex(row.label), rf"\textbf{{{_latex(row.label)}}}", 1) if row.leads else line
+                )
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
     def print(self, console: Console) -> None:
         """Print what fits a terminal, leaders in bold."""
         shown = [index for index in _ON_TERMINAL if index < len(self.columns)]
@@ -126,3 +139,23 @@ def _estimate(value: Estimate | None, n_runs: int, decimals: int) -> Cell:
 
 def _line(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
+
+
+#: What LaTeX reads differently, and the signs that not every font of it has.
+_LATEX = {
+    **{sign: rf"\{sign}" for sign in "%&#$_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "−": "$-$",
+    "–": "--",
+    "\u00a0": "~",
+}
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+def _latex_line(*cells: str) -> str:
+    return " & ".join(map(_latex, cells)) + r" \\"

@@ -32,6 +32,7 @@ def test_results_have_one_row_per_run_in_the_order_of_the_plan(tmp_path: Path) -
     ]
     assert {"env", "steps", "performative_value", "stability_gap", "rollout_return_mean"} <= set(results)
     assert not (tmp_path / "failures.csv").exists()
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "results.parquet"), results, check_dtype=False)
 
 
 def test_finished_runs_are_kept_and_missing_ones_made(tmp_path: Path) -> None:

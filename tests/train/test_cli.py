@@ -10,6 +10,8 @@ from train.cli import main
 from train.options import COMMANDS, option_names
 
 PRICING = "PerformativePricing-v0"
+#: Arguments without a name.
+POSITIONAL = [("--out", "plot"), ("--out", "merge"), ("--folders", "merge"), ("--name", "study")]
 RUN = ["run", "--algo", "pepg", "--env", PRICING]
 
 
@@ -18,7 +20,7 @@ def test_help_is_shown(command: list[str], capsys: pytest.CaptureFixture[str]) -
     assert main([*command, "--help"]) == 0
     shown = capsys.readouterr().out
     for name in option_names(COMMANDS[command[0]]) if command else COMMANDS:
-        if name != "--out" or command != ["plot"]:  # there the folder is an argument without a name
+        if (name, *command) not in POSITIONAL:
             assert name in shown
 
 
@@ -74,6 +76,36 @@ def test_run_says_what_came_out_and_where_it_is(tmp_path: Path, capsys: pytest.C
     shown = capsys.readouterr().out
     assert "performative value" in shown
     assert str(tmp_path / "pepg" / PRICING / "seed_0") in shown
+
+
+def test_a_finished_run_with_other_settings_is_replaced_only_if_told_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*RUN, "-n", "64", "--n-envs", "4", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    result = tmp_path / "pepg" / PRICING / "seed_0" / "result.json"
+    before = result.read_bytes()
+    assert main([*arguments, "--set", "learning_rate=0.5"]) == 2
+    shown = capsys.readouterr().err
+    assert "(learning_rate)" in shown
+    assert "--overwrite" in shown
+    assert result.read_bytes() == before
+    assert main(arguments) == 0, "the same run may be made again"
+    assert main([*arguments, "--set", "learning_rate=0.5", "--overwrite"]) == 0
+    assert result.read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("algo", "assignment"),
+    [("ppo", "n_epochs=-1"), ("ppo", "n_steps=0"), ("ppo", "batch_size=-3"), ("a2c", "n_steps=-1")],
+)
+def test_counts_that_nothing_can_be_done_with_are_refused(
+    algo: str, assignment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--algo", algo, "--env", PRICING, "--out", str(tmp_path), "--set", assignment]) == 2
+    shown = capsys.readouterr().err
+    assert f"{assignment.split('=')[0]} must be >= 1" in shown
+    assert not any(tmp_path.iterdir())
 
 
 def test_bench_ends_with_a_report_and_plot_makes_it_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,3 +162,15 @@ def test_runs_that_cannot_be_compared_are_not(save_bench, key: str, value: objec
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), key: value}))
     with pytest.raises(ValueError, match=f"cannot be compared: {key}"):
         read_bench(folder)
+
+
+def test_the_latex_table_has_the_cells_of_the_markdown_table(save_bench) -> None:
+    folder = save_bench(VALUES)
+    plot(folder, Console(quiet=True))
+    summary = summarize(read_bench(folder))
+    lines = (folder / "summary.tex").read_text().splitlines()
+    assert [line.count("&") for line in lines if "&" in line] == [len(summary.columns)] * 4
+    assert sum(line.startswith(r"\textbf{PePG} & 3 & 11.20 [") for line in lines) == 1
+    assert "J, IQM [95 \\% interval]" in lines[3]
+    bare = re.sub(r"\\[%&#_$]", "", "\n".join(lines[1:]))
+    assert not re.search("[%#_−–\u00a0]", bare)
