@@ -28,7 +28,7 @@ def test_the_python_of_the_readme_runs_from_top_to_bottom(capsys):
 def test_the_commands_of_the_readme_are_understood(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("python -m train")]
-    assert len(commands) == 3
+    assert len(commands) == 4
     run = shlex.split(commands[0])[3:]
     run[run.index("200000")] = "2048"
     assert main(run) == 0
@@ -38,6 +38,8 @@ def test_the_commands_of_the_readme_are_understood(tmp_path, monkeypatch, capsys
     assert main([*bench, "-n", "2048", "--jobs", "1", "--n-evals", "2"]) == 0
     assert main(shlex.split(commands[2])[3:]) == 0
     assert (tmp_path / "results/x/report.html").exists()
+    assert main([*shlex.split(commands[3])[3:], "--seeds", "2", "-n", "20", "--jobs", "1"]) == 0
+    assert (tmp_path / "results/studies/convergence").is_dir()
 
 
 @pytest.mark.parametrize("path", re.findall(r"`((?:perf_envs|agents|train|benchmarks|docs)/[\w/.]*)`", README))
