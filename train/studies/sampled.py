@@ -128,7 +128,7 @@ def _findings(data: pd.DataFrame, estimates: Estimates, claims: Sequence[Claim],
         if below:
             sentences.append(f"Below the uniform policy ({number(uniform, 3)}): {listing(below)}.")
     held = sum(claim.verdict == HOLDS for claim in claims)
-    return [*sentences, f"Of the {len(claims)} claims {held} hold{'s' if held == 1 else ''} in these data."]
+    return [*sentences, f"Claims that hold in these data: {held} of {len(claims)}."]
 
 
 def _figure(values: Values, estimates: Estimates, data: pd.DataFrame) -> Figure:
