@@ -10,8 +10,16 @@ from tests.agents.sb3.algorithms import every_algorithm
 SMALL = {"features_extractor_kwargs": {"features_dim": 16}}
 
 
+class PaidImages(FakeImageEnv):
+    """Pays for large actions: Stable-Baselines3's own environment pays nothing, so there would be nothing to learn."""
+
+    def step(self, action):
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, float(np.sum(action)), terminated, truncated, info
+
+
 def images(channel_first=False, discrete=True):
-    return FakeImageEnv(screen_height=40, screen_width=36, n_channels=1, channel_first=channel_first, discrete=discrete)
+    return PaidImages(screen_height=40, screen_width=36, n_channels=1, channel_first=channel_first, discrete=discrete)
 
 
 @pytest.mark.parametrize("discrete", [True, False])
