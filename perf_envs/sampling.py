@@ -76,6 +76,12 @@ class StepSampler:
         return cells
 
 
+def draw(thresholds: Floats, uniforms: Floats) -> Ints:
+    """Return one outcome per row ``[n]`` from cumulative probabilities ``[n, K]`` and uniform numbers ``[n]``."""
+    outcomes: Ints = (thresholds <= uniforms[:, None]).sum(-1)
+    return outcomes
+
+
 def cumulative(probs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return cumulative sums along the last axis that end at exactly 1."""
     sums = np.cumsum(probs, axis=-1)

@@ -96,6 +96,13 @@ def as_policy(pi: object, n_states: int, n_actions: int, name: str = "pi") -> Te
     return policy if tolerance <= 1e-8 else policy / policy.sum(-1, keepdim=True)
 
 
+def policy_or_uniform(policy: object | None, n_states: int, n_actions: int, name: str = "pi") -> Tensor:
+    """Return a policy the caller may start from, checked and without gradient; ``None`` is the uniform one."""
+    if policy is None:
+        return torch.full((n_states, n_actions), 1.0 / n_actions, dtype=torch.float64)
+    return as_policy(policy, n_states, n_actions, name).detach()
+
+
 def check_distributions(name: str, rows: Tensor, index_name: str, tolerance: float = 1e-8) -> None:
     """Raise ``ValueError`` unless each last-axis row is a probability distribution; the first bad row is named."""
     values = rows.detach()

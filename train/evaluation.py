@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from perf_envs import PerformativeMDP, PerformativeVectorEnv, exact
-from perf_envs.sampling import cumulative
+from perf_envs.sampling import cumulative, draw
 
 #: Episodes that are played to estimate the returns of a final policy.
 N_EPISODES = 1000
@@ -90,7 +90,7 @@ def _play_once(venv: PerformativeVectorEnv, states: Any, table: Table, rng: np.r
     plain, discounted, discount = np.zeros(venv.num_envs), np.zeros(venv.num_envs), 1.0
     playing = np.ones(venv.num_envs, dtype=np.bool_)
     while playing.any():
-        actions = (thresholds[states] <= rng.random((venv.num_envs, 1))).sum(-1)
+        actions = draw(thresholds[states], rng.random(venv.num_envs))
         states, rewards, terminated, truncated, _ = venv.step(actions)
         paid = np.where(playing, rewards, 0.0)  # sub-environments that are through have begun another episode
         plain += paid

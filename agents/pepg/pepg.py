@@ -49,6 +49,8 @@ class PePG(AnsweringWorld):
         gae_lambda: trade-off of bias and variance in the advantages.
         performative_coef: weight of the world's answer, float or schedule: 1 is the performative policy gradient, 0 the
             myopic one. Schedules run over each call of ``learn``: to continue a trained model, set it to 1.0.
+        response_terms: what of the world's answer is followed: ``"both"``, or the ``"reward"`` or the ``"dynamics"``
+            term alone, which is no gradient of anything, but shows what the other one is for.
         ent_coef: weight of the entropy in units of the range of the world's rewards, float or schedule.
         vf_coef: weight of the critic's loss.
         max_grad_norm: gradients are clipped to this norm.
@@ -88,6 +90,7 @@ class PePG(AnsweringWorld):
         gamma: float | None = None,
         gae_lambda: float = 0.95,
         performative_coef: float | Schedule = DEFAULT_PERFORMATIVE_COEF,
+        response_terms: str = "both",
         ent_coef: float | Schedule = DEFAULT_ENT_COEF,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.5,
@@ -112,6 +115,7 @@ class PePG(AnsweringWorld):
         self.n_epochs = check_count("n_epochs", n_epochs)
         self.batch_size = None if batch_size is None else check_count("batch_size", batch_size, at_least=2)
         self.policy_gradient = check_choice("policy_gradient", policy_gradient, ("expected", "sampled"))
+        self.response_terms = check_choice("response_terms", response_terms, ("both", "reward", "dynamics"))
         self.discount_visits = discount_visits
         self.ent_coef_schedule = as_schedule("ent_coef", ent_coef)
         if gamma is not None:
@@ -146,7 +150,10 @@ class PePG(AnsweringWorld):
     def _enter(self, env: VecEnv, answer: WorldAnswer | None) -> None:
         super()._enter(env, answer)
         self._episode_steps = np.zeros(env.num_envs, dtype=np.int64)
-        self._reward_range = (0.0, 0.0) if answer is None else answer.reward_range
+        self._reward_range = (0.0, 0.0)
+        if answer is not None:
+            answer.terms = self.response_terms
+            self._reward_range = answer.reward_range
 
     @property
     def reward_scale(self) -> float:

@@ -21,6 +21,8 @@ Answers are computed in float64 on the CPU, wherever the networks are.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -31,7 +33,7 @@ from torch import Tensor
 from agents.common.deploying import declare
 from agents.pepg.batches import Evaluated, PePGBatch, PolicyTable
 from perf_envs import Dynamics, LinearPricingProblem, PerformativeMDP, Shift, exact
-from perf_envs.validation import as_policy
+from perf_envs.validation import as_policy, policy_or_uniform
 
 if TYPE_CHECKING:
     from agents.pepg.policies import PePGPolicy
@@ -58,6 +60,8 @@ class WorldAnswer(ABC):
     """
 
     table: PolicyTable | None = None
+    #: Which terms ``R`` has: ``"both"``, or the ``"reward"`` or the ``"dynamics"`` term alone.
+    terms: str = "both"
 
     def __init__(self, problem: Any, observations: PyTorchObs, gamma: float) -> None:
         self.problem = problem
@@ -120,11 +124,11 @@ class TabularAnswer(WorldAnswer):
         rewards = self.problem.unshifted().rewards
         return float(rewards.min()), float(rewards.max())
 
-    @property
+    @cached_property
     def has_gradient(self) -> bool:
-        """Whether the response map passes gradients on."""
-        shape = (self.problem.n_states, self.problem.n_actions)
-        answer = self.problem.response(torch.full(shape, 1.0 / shape[1], dtype=torch.float64, requires_grad=True))
+        """Whether the response map passes gradients on; a response to find out, so it is asked once."""
+        uniform = policy_or_uniform(None, self.problem.n_states, self.problem.n_actions)
+        answer = self.problem.response(uniform.requires_grad_())
         return answer.probs.requires_grad or answer.rewards.requires_grad
 
     def deploy(self, policy: PePGPolicy, venv: VecEnv) -> Shift:
@@ -191,6 +195,10 @@ class TabularAnswer(WorldAnswer):
 
     def _held(self, answer: Dynamics, pi: Tensor, values: Tensor, state_weights: Tensor) -> Tensor:
         """Return what ``R`` is with the policy held fixed outside of the answer."""
+        if self.terms == "reward":
+            answer = replace(answer, probs=answer.probs.detach())
+        elif self.terms == "dynamics":
+            answer = replace(answer, rewards=answer.rewards.detach())
         return (state_weights.to(torch.float64)[:, None] * pi.detach() * self._payoff(answer, values)).sum()
 
     def _payoff(self, dynamics: Dynamics, values: Tensor) -> Tensor:
@@ -242,7 +250,7 @@ class ContinuousAnswer(WorldAnswer):
     def evaluate(self, policy: PePGPolicy, batch: PePGBatch, with_response: bool, with_expected: bool) -> Answered:
         """Evaluate the batch, and the expected rewards of its actions in the world that answers the policy."""
         evaluated = policy.evaluate_batch(batch)
-        if not with_response:
+        if not with_response or self.terms == "dynamics":  # prices do not move the season
             return Answered(evaluated, None, None)
         mean, std = policy.gaussian(self.observations)
         answer = self.problem.response(mean.to("cpu", torch.float64), std.to("cpu", torch.float64))

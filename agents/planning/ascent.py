@@ -19,7 +19,7 @@ from torch import Tensor
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
 from perf_envs.exact import GradientTerms, advantages, gradient_terms
-from perf_envs.validation import as_policy, check_choice, check_number
+from perf_envs.validation import as_policy, check_choice, check_number, policy_or_uniform
 
 Coefficient = Callable[[float], float]
 #: Turns the centred gradient with respect to the table ``[S, A]`` and what it came from into the change of the logits.
@@ -231,6 +231,6 @@ def step_rule(problem: PerformativeMDP, step: str, learning_rate: float | None, 
 
 def advantage_scale(problem: PerformativeMDP) -> float:
     """Return the largest advantage of the uniform policy, or 1 if it has none: what natural steps are measured in."""
-    uniform = torch.full((problem.n_states, problem.n_actions), 1.0 / problem.n_actions, dtype=torch.float64)
+    uniform = policy_or_uniform(None, problem.n_states, problem.n_actions)
     with torch.no_grad():
         return float(advantages(problem, uniform).abs().max()) or 1.0

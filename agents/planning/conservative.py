@@ -20,7 +20,7 @@ from agents.planning.ascent import first_order_gap, value_scale
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
 from perf_envs.exact import GradientTerms, decoupled_value, gradient_terms, performative_value
-from perf_envs.validation import as_policy, check_count, check_number
+from perf_envs.validation import check_count, check_number, policy_or_uniform
 
 #: A mixture this small changes nothing but the last digits.
 _SMALLEST_SHARE = 1e-12
@@ -45,10 +45,7 @@ def conservative_policy_iteration(
         initial_policy: start, ``[S, A]``; the uniform policy by default.
         tolerance: first-order gap, relative to the value, at which it has converged.
     """
-    shape = (problem.n_states, problem.n_actions)
-    pi = torch.full(shape, 1.0 / shape[1], dtype=torch.float64)
-    if initial_policy is not None:
-        pi = as_policy(initial_policy, *shape, name="initial_policy").detach()
+    pi = policy_or_uniform(initial_policy, problem.n_states, problem.n_actions, "initial_policy")
     floor = check_number("tolerance", tolerance, at_least=0.0) * value_scale(problem)
     check_number("performative_coef", performative_coef, at_least=0.0, at_most=1.0)
     history: list[float] = []
@@ -57,7 +54,7 @@ def conservative_policy_iteration(
         terms = gradient_terms(problem, pi, with_response=performative_coef != 0.0)
         history.append(float(problem.rho @ terms.evaluation.state_values))
         gradient = terms.policy + performative_coef * terms.response
-        greedy = torch.nn.functional.one_hot(gradient.argmax(-1), shape[1]).to(torch.float64)
+        greedy = torch.nn.functional.one_hot(gradient.argmax(-1), problem.n_actions).to(torch.float64)
         gap = first_order_gap(gradient)
         if gap <= floor:
             break

@@ -21,7 +21,7 @@ from agents.planning.ascent import Iterate, value_scale
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
 from perf_envs.exact import GradientTerms, gradient_terms
-from perf_envs.validation import as_policy, check_count, check_number
+from perf_envs.validation import check_count, check_number, policy_or_uniform
 
 #: Actions that differ by less than this, relative to the size of the values, are equally good.
 _TIE = 1e-12
@@ -109,13 +109,11 @@ class _Search:
     def start(
         cls, problem: PerformativeMDP, performative_coef: float, initial_policy: object | None, tolerance: float
     ) -> _Search:
-        shape = (problem.n_states, problem.n_actions)
-        uniform = torch.full(shape, 1.0 / shape[1], dtype=torch.float64)
         return cls(
             problem,
             check_number("performative_coef", performative_coef, at_least=0.0, at_most=1.0),
             check_number("tolerance", tolerance, at_least=0.0) * value_scale(problem),
-            uniform if initial_policy is None else as_policy(initial_policy, *shape, name="initial_policy").detach(),
+            policy_or_uniform(initial_policy, problem.n_states, problem.n_actions, "initial_policy"),
         )
 
     @property

@@ -66,10 +66,8 @@ class RepeatedRetraining(TabularAlgorithm):
         device: torch.device | str = "cpu",
         _init_setup_model: bool = True,
     ) -> None:
-        last = np.zeros(check_count("k", k))
-        last[-1] = 1.0
         self.k, self.v = k, v
-        self._weights = last if v is None else round_weights(k, v)
+        self._weights = round_weights(k, v)
         if ascent_rate is not None and regularizer != "l2":
             raise ValueError(f"regularizer must be 'l2' with an ascent_rate, got {regularizer!r}")
         self.ascent_rate = None if ascent_rate is None else check_number("ascent_rate", ascent_rate, above=0.0)

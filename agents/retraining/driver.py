@@ -16,7 +16,7 @@ from agents.retraining.samples import UNVISITED, SampledWorld, empirical_model
 from agents.retraining.stability import bound_in
 from perf_envs import Dynamics, PerformativeMDP, World
 from perf_envs.exact.values import evaluate
-from perf_envs.validation import as_policy, check_choice, check_count, check_number
+from perf_envs.validation import check_choice, check_count, check_number, policy_or_uniform
 
 #: From the last planned occupancy and what is known of the world since, the next one.
 Update = Callable[[Tensor, TabularModel], OccupancySolution]
@@ -117,12 +117,9 @@ def retrain(
 ) -> RetrainingResult:
     """Deploy and retrain ``n_iterations`` times, and write down what came of it."""
     problem = rounds.problem
-    shape = (problem.n_states, problem.n_actions)
     check_count("n_iterations", n_iterations)
     check_number("tolerance", tolerance, at_least=0.0)
-    policy = torch.full(shape, 1.0 / shape[1], dtype=torch.float64)
-    if initial_policy is not None:
-        policy = as_policy(initial_policy, *shape, name="initial_policy").detach()
+    policy = policy_or_uniform(initial_policy, problem.n_states, problem.n_actions, "initial_policy")
     record = _Record(problem)
     residuals: list[float] = []
     planned: list[Tensor] = []

@@ -52,15 +52,8 @@ def repeated_retraining(
         UserWarning: with exact dynamics, the occupancy still changed by more than ``tolerance`` at the end.
     """
     program = _program(problem, regularization, regularizer)
-    return retrain(
-        Rounds(problem, adaptation_rate, n_samples, unvisited, seed),
-        program,
-        lambda planned, world: program.solve(world),
-        n_iterations,
-        initial_policy,
-        tolerance,
-        "repeated_retraining",
-    )
+    rounds = Rounds(problem, adaptation_rate, n_samples, unvisited, seed)
+    return _solve_each_time(rounds, program, n_iterations, initial_policy, tolerance, "repeated_retraining")
 
 
 def repeated_gradient_ascent(
@@ -159,18 +152,10 @@ def delayed_repeated_retraining(
     Warns:
         UserWarning: with exact dynamics, the occupancy still changed by more than ``tolerance`` at the end.
     """
-    weights = np.zeros(check_count("k", k))
-    weights[-1] = 1.0
+    weights = round_weights(k)
     program = _program(problem, regularization, regularizer)
-    return retrain(
-        Rounds(problem, adaptation_rate, n_samples, unvisited, seed, weights),
-        program,
-        lambda planned, world: program.solve(world),
-        n_iterations,
-        initial_policy,
-        tolerance,
-        "delayed_repeated_retraining",
-    )
+    rounds = Rounds(problem, adaptation_rate, n_samples, unvisited, seed, weights)
+    return _solve_each_time(rounds, program, n_iterations, initial_policy, tolerance, "delayed_repeated_retraining")
 
 
 def mixed_delayed_repeated_retraining(
@@ -215,22 +200,37 @@ def mixed_delayed_repeated_retraining(
         UserWarning: with exact dynamics, the occupancy still changed by more than ``tolerance`` at the end.
     """
     program = _program(problem, regularization, regularizer)
-    return retrain(
-        Rounds(problem, adaptation_rate, n_samples, unvisited, seed, round_weights(k, v)),
-        program,
-        lambda planned, world: program.solve(world),
-        n_iterations,
-        initial_policy,
-        tolerance,
-        "mixed_delayed_repeated_retraining",
-    )
+    weights = round_weights(k, check_number("v", v, above=1.0))  # None would be the last round alone
+    rounds = Rounds(problem, adaptation_rate, n_samples, unvisited, seed, weights)
+    method = "mixed_delayed_repeated_retraining"
+    return _solve_each_time(rounds, program, n_iterations, initial_policy, tolerance, method)
 
 
-def round_weights(k: int, v: float) -> Floats:
-    """Return the weights ``(v - 1) / (v^k - 1) v^(t-1)`` of the rounds ``t = 1 .. k``, which sum to 1, ``[k]``."""
-    powers: Floats = check_number("v", v, above=1.0) ** np.arange(check_count("k", k), dtype=np.float64)
+def round_weights(k: int, v: float | None = None) -> Floats:
+    """Return the weights of the rounds ``t = 1 .. k`` between two retrainings, which sum to 1, ``[k]``.
+
+    ``(v - 1) / (v^k - 1) v^(t-1)`` with ``v > 1``; all on the last round with ``None``.
+    """
+    ages = np.arange(check_count("k", k), dtype=np.float64)
+    if v is None:
+        return np.asarray(ages == len(ages) - 1, dtype=np.float64)
+    powers: Floats = check_number("v", v, above=1.0) ** ages
     weights: Floats = powers / powers.sum()
     return weights
+
+
+def _solve_each_time(
+    rounds: Rounds,
+    program: OccupancyProgram,
+    n_iterations: int,
+    initial_policy: object | None,
+    tolerance: float,
+    method: str,
+) -> RetrainingResult:
+    """Retrain by solving the program of what is known of the world, whatever was planned before."""
+    return retrain(
+        rounds, program, lambda planned, world: program.solve(world), n_iterations, initial_policy, tolerance, method
+    )
 
 
 def _program(problem: PerformativeMDP, regularization: float, regularizer: str) -> OccupancyProgram:

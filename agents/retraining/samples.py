@@ -25,7 +25,7 @@ import scipy.sparse as sp
 
 from agents.retraining.model import Bools, Floats, Ints, TabularModel
 from perf_envs import PerformativeEnv, PerformativeMDP, PerformativeVectorEnv
-from perf_envs.sampling import cumulative
+from perf_envs.sampling import cumulative, draw
 from perf_envs.validation import check_choice, check_count
 
 UNVISITED = ("error", "avoid")
@@ -90,8 +90,7 @@ class SampledWorld:
         steps = []
         for _ in range(-(-self.n_samples // self.env.num_envs)):
             states = self._states
-            uniforms = self._rng.random((len(states), 1))
-            actions = (thresholds[states] <= uniforms).sum(-1)
+            actions = draw(thresholds[states], self._rng.random(len(states)))
             self._states, rewards, terminated, truncated, infos = self.env.step(actions)
             following = self._states
             if (terminated | truncated).any():

@@ -13,6 +13,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
+from perf_envs.sampling import cumulative, draw
 from perf_envs.validation import as_policy
 
 
@@ -57,6 +58,4 @@ class TabularPolicy(BasePolicy):
 
     def sample(self, states: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
         """Return an action for every state ``[n]``."""
-        thresholds = self.table.cumsum(-1).numpy()[states]
-        drawn: NDArray[np.int64] = (thresholds[:, :-1] <= rng.random((len(states), 1))).sum(-1)
-        return drawn
+        return draw(cumulative(self.table.numpy())[states], rng.random(len(states)))

@@ -9,6 +9,7 @@ from perf_envs.dynamics import Dynamics
 from perf_envs.exact.optima import best_known
 from perf_envs.exact.values import check_problem, evaluate, performative_value
 from perf_envs.problem import PerformativeMDP
+from perf_envs.validation import policy_or_uniform
 
 _MAX_IMPROVEMENTS = 10_000
 
@@ -21,19 +22,14 @@ def optimal_policy(dynamics: Dynamics, start: Tensor | None = None) -> tuple[Ten
         start: a policy to start from; its greedy improvement is the first iterate.
     """
     dynamics = dynamics.detach()
-    shape = (dynamics.n_states, dynamics.n_actions)
-    pi = (
-        torch.full(shape, 1.0 / shape[1], dtype=torch.float64)
-        if start is None
-        else dynamics.check_policy(start, "start")
-    )
+    pi = policy_or_uniform(start, dynamics.n_states, dynamics.n_actions, "start")
     for _ in range(_MAX_IMPROVEMENTS):
-        evaluation = evaluate(dynamics, pi.detach())
+        evaluation = evaluate(dynamics, pi)
         q = evaluation.action_values()
         # Keep the incumbent where nothing is better by more than rounding, so that the iteration must stop.
         tolerance = 1e-12 * (1.0 + float(q.abs().max()))
         stays = q.max(-1).values <= (pi * q).sum(-1) + tolerance
-        greedy = torch.nn.functional.one_hot(q.argmax(-1), shape[1]).to(torch.float64)
+        greedy = torch.nn.functional.one_hot(q.argmax(-1), dynamics.n_actions).to(torch.float64)
         if bool(stays.all()):
             return torch.where((pi.max(-1).values == 1.0)[:, None], pi, greedy), evaluation.state_values
         pi = torch.where(stays[:, None], pi, greedy)

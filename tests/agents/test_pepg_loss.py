@@ -62,6 +62,48 @@ def test_with_exact_occupancy_and_critic_the_loss_has_the_gradient_of_the_theore
 
 
 @pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("terms", ["reward", "dynamics"])
+def test_each_term_of_the_answer_alone_is_that_of_the_theorem(env_id, terms):
+    """Held against central differences of the payoff in a world of which only rewards, or only transitions, move."""
+    model, problem, logits = tabular_model(env_id, response_terms=terms)
+    pi = torch.softmax(logits, -1)
+    evaluation = exact.evaluate(problem.response(pi), pi)
+    batch = everywhere(model, problem, pi, evaluation)
+
+    def gradient(performative_coef):
+        model.policy.zero_grad()
+        model.policy.pepg_loss(batch, model._answer, performative_coef, vf_coef=0.0).total.backward()
+        return -model.policy.action_net.weight.grad.T.double()
+
+    direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    visits = (evaluation.occupancy(problem.rho)[:, None] * pi).detach()
+
+    def payoff(step):
+        dynamics = problem.response(torch.softmax(logits + step * direction, -1))
+        future = problem.gamma * dynamics.expected_next(evaluation.state_values)
+        return float((visits * (dynamics.rewards if terms == "reward" else future)).sum())
+
+    expected = (payoff(1e-5) - payoff(-1e-5)) / 2e-5
+    measured = float(((gradient(1.0) - gradient(0.0)) * direction).sum())
+    assert measured == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+def test_prices_have_no_dynamics_term():
+    def change(terms):
+        venv = make_vec_env("LinearPricing-v0", n_envs=4, seed=0)
+        model = PePG("MlpPolicy", venv, seed=0, device="cpu", response_terms=terms, performative_coef=1.0)
+        return model.learn(80).policy.action_net.bias.detach().clone()
+
+    assert torch.equal(change("reward"), change("both"))
+    assert not torch.equal(change("dynamics"), change("both"))
+
+
+def test_a_term_that_does_not_exist_is_named():
+    with pytest.raises(ValueError, match="response_terms"):
+        PePG("MlpPolicy", make_vec_env("PerformativePricing-v0"), response_terms="rewards")
+
+
+@pytest.mark.parametrize("env_id", WORLDS)
 def test_normalised_advantages_keep_the_direction_of_the_theorem(env_id):
     """Centring is a baseline, and the scale is shared by both terms."""
     model, problem, logits = tabular_model(env_id)
