@@ -18,9 +18,9 @@ import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
 from agents.common.schedules import as_schedule
-from perf_envs import WORLDS
+from perf_envs import ALL_WORLDS
 from perf_envs.validation import check_choice, check_count, check_number, did_you_mean
-from train.algorithms import Algorithm, find_algorithm
+from train.algorithms import Algorithm, check_applies, find_algorithm
 from train.yaml_files import parse_yaml, read_mapping
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -48,10 +48,12 @@ def resolve_settings(
         overrides: settings on top of both.
 
     Raises:
-        ValueError: unknown algorithm, world or key (the nearest valid one is named), or a value of the wrong type.
+        ValueError: unknown algorithm, world or key (the nearest valid one is named), a value of the wrong type, or an
+            algorithm that cannot act in the world.
     """
     algorithm = find_algorithm(algo)
-    check_choice("env", env, WORLDS)
+    check_choice("env", env, ALL_WORLDS)
+    check_applies([algo], env)
     settings: Settings = {"policy": algorithm.policies[0], "policy_kwargs": {}, "env_kwargs": {}, "device": "cpu"}
     layers = [*_read_layers(algorithm, env, CONFIGS / f"{algo}.yaml")]
     layers += _read_layers(algorithm, env, config) if config else []
@@ -99,13 +101,13 @@ def hyperparameters(algorithm: Algorithm, settings: Settings) -> dict[str, Any]:
 def _read_layers(algorithm: Algorithm, env: str, path: Path) -> list[Settings]:
     """Return the default settings of a file and those of the world, after checking all of its sections."""
     data = read_mapping(path)
-    if not (set(data) & {"default", *WORLDS}):
+    if not (set(data) & {"default", *ALL_WORLDS}):
         return [_check_keys(data, algorithm, f" in {path}")]
     for section, content in data.items():
-        if section not in ("default", *WORLDS):
+        if section not in ("default", *ALL_WORLDS):
             raise ValueError(
                 f"{path}: section must be 'default' or a world, got {section!r}"
-                f"{did_you_mean(section, ['default', *WORLDS])}"
+                f"{did_you_mean(section, ['default', *ALL_WORLDS])}"
             )
         if not isinstance(content, dict):
             raise ValueError(f"{path}: section {section!r} must hold keys and values, got {content!r}")
