@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,31 @@ import numpy as np
 import pandas as pd
 import pytest
 from gymnasium.vector import AutoresetMode
-from rich.console import Console
 
 from agents import PePG, make_vec_env
 from perf_envs import ALL_WORLDS, CONTINUOUS_WORLDS, LinearPricingProblem, gaussian_policy
+from perf_envs.linear_pricing import LinearPricing
 from train.algorithms import ALGORITHMS
 from train.applicability import applies
-from train.bench import longest_first, plan_runs
+from train.bench import BenchReport, longest_first, plan_runs, run_bench
 from train.cli import main
 from train.evaluation import play
 from train.judges import GaussianJudge, Policy
-from train.plot import plot
-from train.results import read_plan
+from train.linear_pricing_figure import draw_prices
+from train.merge import merge
+from train.report import render_report
+from train.results import Plan, read_plan
 from train.run import execute, plan_run
 from train.settings import hyperparameters, resolve_settings
+from train.style import new_figure
+from train.summary import read_bench
+from train.tables import summarize
 
 ID, SOFTMAX = "LinearPricing-v0", "SoftmaxPeMDP-v0"
 #: A market in which nothing is symmetric.
 TWO = {"n_products": 2, "base_demand": [4.0, 3.0], "shift": [1.0, 0.4], "price_low": 0.5, "horizon": 7, "gamma": 0.9}
 TINY = {"n_envs": 4, "n_steps": 8, "n_timesteps": 64}
-BENCH = ["bench", "--algos", "pepg", "rr", "--envs", ID, SOFTMAX, "--seeds", "1", "-n", "64", "--n-evals", "2"]
+ALGOS, ENVS = ("pepg", "rr"), (ID, SOFTMAX)
 
 
 def problem_of(**env_kwargs: Any) -> LinearPricingProblem:
@@ -43,10 +49,6 @@ def some_policy(seed: int = 0) -> Policy:
     """Return a policy of which much is clipped."""
     rng = np.random.default_rng(seed)
     return np.stack([rng.uniform(-1.2, 0.8, (7, 2)), rng.uniform(0.0, 2.0, (7, 2))])
-
-
-def bench(out: Path) -> int:
-    return main([*BENCH, "--jobs", "1", "--out", str(out)])
 
 
 # -- judging ---------------------------------------------------------------------------------------------------------
@@ -204,51 +206,104 @@ def test_all_worlds_are_known_by_one_name() -> None:
 # -- benchmarks ------------------------------------------------------------------------------------------------------
 
 
-def test_a_benchmark_leaves_out_what_does_not_apply_says_so_and_is_complete(tmp_path: Path) -> None:
-    assert bench(tmp_path) == 0
-    results = pd.read_csv(tmp_path / "results.csv")
+def make_missing(out: Path) -> BenchReport:
+    runs = plan_runs(ALGOS, ENVS, 1, out, n_timesteps=64, n_evals=2)
+    return run_bench(runs, Plan(ALGOS, ENVS, (0,), "", 64, 2), out, jobs=1)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A benchmark in two worlds, in one of which one of the algorithms does not apply."""
+    out = tmp_path_factory.mktemp("finished")
+    assert make_missing(out).made == 3
+    return out
+
+
+@pytest.fixture
+def made(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it to work on."""
+    return Path(shutil.copytree(finished, tmp_path / "made"))
+
+
+def report_of(out: Path) -> str:
+    """Return the report of a folder without its pictures."""
+    saved = read_bench(out)
+    return render_report(saved, summarize(saved), [])
+
+
+def test_a_benchmark_leaves_out_what_does_not_apply_and_is_complete(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["bench", "--algos", *ALGOS, "--envs", *ENVS, "--seeds", "1", "-n", "64", "--n-evals", "2"]
+    assert main([*command, "--jobs", "1", "--out", str(made)]) == 0
+    assert "0 runs made, 3 were finished already, 0 failed" in capsys.readouterr().out
+    results = pd.read_csv(made / "results.csv")
     assert list(zip(results["env"], results["algo"], strict=True)) == [(ID, "pepg"), (SOFTMAX, "pepg"), (SOFTMAX, "rr")]
-    plan = read_plan(tmp_path)
+    plan = read_plan(made)
     assert plan is not None
-    assert (plan.algos, plan.envs) == (("pepg", "rr"), (ID, SOFTMAX))
-    assert not (tmp_path / "failures.csv").exists()
-    html = (tmp_path / "report.html").read_text()
+    assert (plan.algos, plan.envs) == (ALGOS, ENVS)
+    assert not (made / "failures.csv").exists()
+    html = (made / "report.html").read_text()
     assert f"RR does not apply in {ID}: it needs finitely many states and actions." in html
     assert "failed and" not in html
-    assert (tmp_path / "plots" / f"{ID}_policies.png").is_file()
+    assert "Mean posted price in every period" in html
+    assert (made / "plots" / f"{ID}_policies.png").is_file()
 
 
-def test_a_benchmark_that_is_given_again_has_nothing_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bench(tmp_path)
-    (tmp_path / "pepg" / ID / "seed_0" / "result.json").unlink()
-    before = (tmp_path / "results.csv").read_bytes()
-    assert bench(tmp_path) == 0
-    assert "1 runs made, 2 were finished already, 0 failed" in capsys.readouterr().out
-    assert bench(tmp_path) == 0
-    assert "0 runs made, 3 were finished already, 0 failed" in capsys.readouterr().out
-    assert (tmp_path / "results.csv").read_bytes() == before
+def test_a_benchmark_makes_the_one_run_that_is_missing(made: Path) -> None:
+    (made / "pepg" / ID / "seed_0" / "result.json").unlink()
+    before = (made / "results.csv").read_bytes()
+    report = make_missing(made)
+    assert (report.made, report.kept, report.failures) == (1, 2, ())
+    assert (made / "results.csv").read_bytes() == before
 
 
-def test_merged_folders_lack_nothing(tmp_path: Path) -> None:
-    bench(tmp_path / "whole")
+def test_merged_folders_lack_nothing(made: Path, tmp_path: Path) -> None:
     for part, runs in (("m1", [f"pepg/{ID}"]), ("m2", [f"pepg/{SOFTMAX}", f"rr/{SOFTMAX}"])):
         for run in runs:
-            shutil.copytree(tmp_path / "whole" / run, tmp_path / part / run)
-    assert main(["merge", *(str(tmp_path / name) for name in ("all", "m1", "m2"))]) == 0
-    whole, merged = (pd.read_csv(tmp_path / name / "results.csv") for name in ("whole", "all"))
-    pd.testing.assert_frame_equal(merged, whole)
+            shutil.copytree(made / run, tmp_path / part / run)
+    plan = merge(tmp_path / "all", [tmp_path / "m1", tmp_path / "m2"])
+    assert (plan.algos, plan.envs) == (ALGOS, ENVS)
+    assert (tmp_path / "all" / "results.csv").read_bytes() == (made / "results.csv").read_bytes()
     assert not (tmp_path / "all" / "failures.csv").exists()
-    assert f"RR does not apply in {ID}" in (tmp_path / "all" / "report.html").read_text()
+    assert f"RR does not apply in {ID}" in report_of(tmp_path / "all")
 
 
-def test_a_report_in_which_all_apply_says_nothing_of_it(tmp_path: Path) -> None:
-    execute(plan_run("pepg", ID, 0, overrides={**TINY, "env_kwargs": TWO}, out=tmp_path, n_evals=2))
-    plot(tmp_path, Console(quiet=True))
-    html = (tmp_path / "report.html").read_text()
-    assert "not apply" not in html
-    assert "Mean posted price in every period" in html
+def test_several_that_do_not_apply_are_named_together_and_none_where_all_do(made: Path) -> None:
+    plan = read_plan(made)
+    assert plan is not None
+    (made / "bench.yaml").write_text(replace(plan, algos=("rga", "pepg", "rr")).dump())
+    assert f"rga and RR do not apply in {ID}: they need finitely many" in report_of(made)
+    (made / "bench.yaml").write_text(replace(plan, envs=(SOFTMAX,)).dump())
+    assert "not apply" not in report_of(made)
 
 
 def test_the_longest_runs_come_first(tmp_path: Path) -> None:
     short, long = (plan_runs(["ppo"], [ID], 1, tmp_path, steps)[0] for steps in (1_000, 1_000_000))
     assert longest_first([short, long, short]) == [long, short, short]
+
+
+def test_the_picture_shows_prices_between_optimum_and_stability() -> None:
+    env = gym.make(ID, **TWO).unwrapped
+    assert isinstance(env, LinearPricing)
+    prices = np.random.default_rng(0).uniform(0.5, 6.0, (7, 2))
+    policy = np.stack([env.problem.actions(prices), np.zeros((7, 2))])
+    _, (axes,) = new_figure(3.0, 3.0)
+    draw_prices(env, axes, policy, env.problem.response(*policy))
+    drawn = [np.asarray(line.get_ydata(), dtype=float) for line in axes.lines]
+    np.testing.assert_allclose(drawn[0], prices[:, 0])
+    np.testing.assert_allclose(drawn[3], prices[:, 1])
+    # base_demand / (2 shift) and base_demand / shift, which is beyond the range for the second product.
+    assert [line[0] for line in drawn[1:3] + drawn[4:]] == [2.0, 4.0, 3.75, 6.0]
+    weights = 0.9 ** np.arange(7)
+    demand = np.array([4.0, 3.0]) - np.array([1.0, 0.4]) * (weights @ prices / weights.sum())
+    assert axes.texts[0].get_text() == f"D = {demand[0]:.2f}, {demand[1]:.2f}".replace("-", "−")
+
+
+def test_the_band_is_one_standard_deviation_cut_to_the_range() -> None:
+    env = LinearPricing(horizon=2)
+    policy = np.array([[[0.0], [0.9]], [[0.5], [0.5]]])
+    _, (axes,) = new_figure(3.0, 3.0)
+    draw_prices(env, axes, policy, env.problem.response(*policy))
+    corners = axes.collections[0].get_paths()[0].vertices
+    np.testing.assert_allclose(np.unique(np.asarray(corners)[:, 1]), [1.5, 4.2, 4.5, 6.0])
