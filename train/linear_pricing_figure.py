@@ -62,6 +62,5 @@ def legend() -> tuple[Artist, ...]:
 
 
 def _limits(low: float, high: float) -> tuple[float, float]:
-    """Return the range of prices with room around it, so that lines at its ends are seen."""
-    room = 0.04 * (high - low)
-    return low - room, high + room
+    """Return the range of prices with room above it, so that lines at its end are seen, and below it for the demand."""
+    return low - 0.16 * (high - low), high + 0.04 * (high - low)
