@@ -25,6 +25,7 @@ from perf_envs.grids import MOVES
 from perf_envs.gridworld import PerformativeGridWorld
 from perf_envs.linear_pricing import LinearPricing
 from perf_envs.pricing import PerformativePricing
+from perf_envs.variants import split_variant
 from train.findings import number
 from train.linear_pricing_figure import CAPTION, draw_prices, legend
 from train.results import SavedRun
@@ -115,7 +116,7 @@ def _picture(env: PerformativeEnv | LinearPricing) -> _Picture:
 
 
 def _make(run: SavedRun) -> PerformativeEnv | LinearPricing:
-    env = gym.make(run.result["env"], **(run.config.get("env_kwargs") or {})).unwrapped
+    env = gym.make(split_variant(run.result["env"])[0], **(run.config.get("env_kwargs") or {})).unwrapped
     if not isinstance(env, PerformativeEnv | LinearPricing):
         raise ValueError(f"{run.folder} is not a run in a performative world")
     return env

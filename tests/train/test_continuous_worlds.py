@@ -35,7 +35,7 @@ from train.tables import summarize
 ID, SOFTMAX = "LinearPricing-v0", "SoftmaxPeMDP-v0"
 #: A market in which nothing is symmetric.
 TWO = {"n_products": 2, "base_demand": [4.0, 3.0], "shift": [1.0, 0.4], "price_low": 0.5, "horizon": 7, "gamma": 0.9}
-TINY = {"n_envs": 4, "n_steps": 8, "n_timesteps": 64}
+TINY = {"n_envs": 4, "n_steps": 8, "round_length": 8, "n_timesteps": 64}
 ALGOS, ENVS = ("pepg", "rr"), (ID, SOFTMAX)
 
 
