@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -21,7 +21,8 @@ from perf_envs.validation import check_count
 from train.algorithms import find_algorithm
 from train.engines import WorkerLostError, check_engine, in_parallel
 from train.files import remove_leftovers, write_text
-from train.results import PLAN, Plan, write_failures, write_results
+from train.plans import PLAN, Plan
+from train.results import write_failures, write_results
 from train.run import ERROR, RESULT, Run, execute, plan_run
 
 Train = Callable[[Run], object]
@@ -47,28 +48,15 @@ class BenchReport:
     failures: tuple[Outcome, ...]
 
 
-def plan_runs(
-    algos: Sequence[str],
-    envs: Sequence[str],
-    seeds: int,
-    out: Path,
-    n_timesteps: int | None = None,
-    n_evals: int = 20,
-) -> list[Run]:
+def plan_runs(plan: Plan, out: Path) -> list[Run]:
     """Return all runs of a benchmark, checked, in the order of its tables: world, algorithm, seed.
 
     Raises:
-        ValueError: unknown or repeated names, or a settings file that is not valid.
+        ValueError: unknown names, or a settings file that is not valid.
     """
-    check_count("seeds", seeds)
-    for name, values in (("algos", algos), ("envs", envs)):
-        if not values or len(set(values)) != len(values):
-            raise ValueError(f"{name} must be one or more different names, got {list(values)}")
-    overrides = {} if n_timesteps is None else {"n_timesteps": check_count("n", n_timesteps)}
-    return [
-        plan_run(algo, env, seed, overrides=overrides, out=out, n_evals=n_evals)
-        for env, algo, seed in itertools.product(envs, algos, range(seeds))
-    ]
+    overrides = {} if plan.n_timesteps is None else {"n_timesteps": check_count("n", plan.n_timesteps)}
+    options: dict[str, Any] = {"out": out} if plan.n_evals is None else {"out": out, "n_evals": plan.n_evals}
+    return [plan_run(algo, env, seed, overrides=overrides, **options) for env, algo, seed in plan.runs()]
 
 
 def run_bench(

@@ -8,8 +8,8 @@ from typing import Any
 from perf_envs.validation import check_choice, check_count
 from train.bench import BenchReport, plan_runs, run_bench
 from train.options import STUDIES, BenchCommand, RunCommand, StudyCommand
+from train.plans import Block, Plan, read_suite
 from train.plot import plot
-from train.results import Plan
 from train.run import execute, plan_run
 from train.settings import parse_assignments
 from train.studies.convergence import run_convergence
@@ -18,6 +18,8 @@ from train.studies.sampled import run_study
 
 #: How many seeds a benchmark has, and how many with ``--quick``, where the options do not say otherwise.
 SEEDS, QUICK_SEEDS = 10, 5
+#: What is compared where the options do not say.
+ALGOS, ENVS = ("pepg", "ppo", "a2c"), ("PerformativeGridWorld-v0", "PerformativePricing-v0")
 
 
 def run(command: RunCommand) -> int:
@@ -64,14 +66,26 @@ def describe(result: dict[str, Any]) -> str:
 
 def bench(command: BenchCommand, line: str) -> int:
     """Make the runs of a benchmark that are missing, then plots and report."""
-    seeds = command.seeds if command.seeds is not None else (QUICK_SEEDS if command.quick else SEEDS)
-    runs = plan_runs(command.algos, command.envs, seeds, command.out, command.n_timesteps, command.n_evals)
-    plan = Plan(command.algos, command.envs, tuple(range(seeds)), line, command.n_timesteps, command.n_evals)
+    plan = Plan(_blocks(command), line, command.n_timesteps, command.n_evals)
+    runs = plan_runs(plan, command.out)
     report = run_bench(runs, plan, command.out, command.jobs, engine=command.engine)
     _tell(report)
     if len(report.failures) < len(runs):
         plot(command.out)
     return 1 if report.failures else 0
+
+
+def _blocks(command: BenchCommand) -> tuple[Block, ...]:
+    """Return what a benchmark is to run: those of a suite, or one block of what the options name."""
+    if command.suite is not None:
+        given = [name for name in ("algos", "envs", "seeds") if getattr(command, name) is not None]
+        if given or command.quick:
+            raise ValueError(f"suite {command.suite} says itself what is run: leave {', '.join(given) or 'quick'} out")
+        return read_suite(command.suite)
+    seeds = command.seeds if command.seeds is not None else (QUICK_SEEDS if command.quick else SEEDS)
+    algos = ALGOS if command.algos is None else command.algos
+    envs = ENVS if command.envs is None else command.envs
+    return (Block(algos, envs, tuple(range(check_count("seeds", seeds)))),)
 
 
 def study(command: StudyCommand, line: str) -> int:

@@ -32,7 +32,7 @@ class RunCommand:
     algo: Annotated[str, arg(metavar=_ALGOS)]
     """What to train."""
     env: Annotated[str, arg(metavar="ID")]
-    """The world, such as PerformativePricing-v0."""
+    """The world, such as PerformativePricing-v0, or a variant of it, such as PerformativePricing-v0@strong."""
     seed: Annotated[int, arg(metavar="K")] = 0
     """Seed of everything random; the same seed gives the same numbers."""
     n_timesteps: Annotated[int | None, _option("STEPS", "as in the settings", ("-n",))] = None
@@ -65,13 +65,10 @@ class BenchCommand:
     once more, then listed in failures.csv; the exit code is 1 in that case.
     """
 
-    algos: Annotated[tuple[str, ...], _option(f"{_ALGOS} ...", "pepg ppo a2c")] = ("pepg", "ppo", "a2c")
+    algos: Annotated[tuple[str, ...] | None, _option(f"{_ALGOS} ...", "pepg ppo a2c")] = None
     """What to compare."""
-    envs: Annotated[tuple[str, ...], _option("ID ...", "PerformativeGridWorld-v0 PerformativePricing-v0")] = (
-        "PerformativeGridWorld-v0",
-        "PerformativePricing-v0",
-    )
-    """The worlds."""
+    envs: Annotated[tuple[str, ...] | None, _option("ID ...", "PerformativeGridWorld-v0 PerformativePricing-v0")] = None
+    """The worlds; ID@VARIANT for one that answers more or less strongly, or less smoothly."""
     seeds: Annotated[int | None, _option("N", "10, with --quick 5")] = None
     """Number of seeds: 0 to N-1."""
     n_timesteps: Annotated[int | None, _option("STEPS", "as in the settings", ("-n",))] = None
@@ -84,6 +81,8 @@ class BenchCommand:
     """Where runs are made: processes of this machine, or the Ray cluster at the environment variable RAY_ADDRESS."""
     n_evals: Annotated[int, arg(metavar="N")] = 20
     """Exact evaluations along each training."""
+    suite: Annotated[str | None, _option("{reference} | FILE.yaml", "none")] = None
+    """Several blocks of algorithms, worlds and seeds instead of one."""
     quick: bool = False
     """A comparison of a few minutes: 5 seeds."""
 
