@@ -61,14 +61,19 @@ def plan_runs(
         ValueError: unknown or repeated names, or a settings file that is not valid.
     """
     check_count("seeds", seeds)
-    for name, values in (("algos", algos), ("envs", envs)):
-        if not values or len(set(values)) != len(values):
-            raise ValueError(f"{name} must be one or more different names, got {list(values)}")
+    check_names(algos, envs)
     overrides = {} if n_timesteps is None else {"n_timesteps": check_count("n", n_timesteps)}
     return [
         plan_run(algo, env, seed, overrides=overrides, out=out, n_evals=n_evals)
         for env, algo, seed in itertools.product(envs, algos, range(seeds))
     ]
+
+
+def check_names(algos: Sequence[str], envs: Sequence[str]) -> None:
+    """Raise ``ValueError`` unless the algorithms are one or more different names, and so are the worlds."""
+    for name, values in (("algos", algos), ("envs", envs)):
+        if not values or len(set(values)) != len(values):
+            raise ValueError(f"{name} must be one or more different names, got {list(values)}")
 
 
 def run_bench(

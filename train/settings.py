@@ -1,4 +1,6 @@
-"""What a run is trained with: the shipped file of its algorithm, a file of the user's, the command line, in this order.
+"""What a run is trained with: the shipped file of its algorithm, what tuning found, the user's file, the options.
+
+Later ones override earlier ones.
 
 A settings file has a section ``default`` and sections named after worlds, which override it; a file without sections
 holds the settings themselves. Keys are those of :data:`RUN_KEYS` and the constructor arguments of the algorithm.
@@ -24,6 +26,8 @@ from train.algorithms import Algorithm, find_algorithm
 from train.yaml_files import parse_yaml, read_mapping
 
 CONFIGS = Path(__file__).parent / "configs"
+#: What ``python -m train tune --save`` found.
+TUNED = CONFIGS / "tuned"
 #: Settings that are not hyperparameters of the algorithm.
 RUN_KEYS = ("n_envs", "n_timesteps", "policy", "policy_kwargs", "env_kwargs")
 #: Settings that are mappings: layers add to them instead of replacing them.
@@ -37,15 +41,20 @@ Settings = dict[str, Any]
 
 
 def resolve_settings(
-    algo: str, env: str, config: Path | None = None, overrides: Mapping[str, Any] | None = None
+    algo: str,
+    env: str,
+    config: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    tuned: bool = True,
 ) -> Settings:
     """Return the settings of an algorithm in a world, checked.
 
     Args:
         algo: name of the algorithm.
         env: id of the world.
-        config: a settings file on top of the shipped one.
-        overrides: settings on top of both.
+        config: a settings file on top of the shipped ones.
+        overrides: settings on top of all files.
+        tuned: whether what tuning found counts among the shipped settings.
 
     Raises:
         ValueError: unknown algorithm, world or key (the nearest valid one is named), or a value of the wrong type.
@@ -54,6 +63,8 @@ def resolve_settings(
     check_choice("env", env, WORLDS)
     settings: Settings = {"policy": algorithm.policies[0], "policy_kwargs": {}, "env_kwargs": {}, "device": "cpu"}
     layers = [*_read_layers(algorithm, env, CONFIGS / f"{algo}.yaml")]
+    if tuned and (TUNED / f"{algo}.yaml").is_file():
+        layers += _read_layers(algorithm, env, TUNED / f"{algo}.yaml")
     layers += _read_layers(algorithm, env, config) if config else []
     layers += [_check_keys(overrides or {}, algorithm)]
     for layer in layers:
@@ -61,6 +72,11 @@ def resolve_settings(
             settings[key] = {**settings[key], **value} if key in MAPPING_KEYS else value
     _check_settings(settings, algorithm, env)
     return settings
+
+
+def read_sections(algorithm: Algorithm, env: str, path: Path) -> Settings:
+    """Return what a file in the form of settings says of a world: its section over ``default``; keys are checked."""
+    return {key: value for layer in _read_layers(algorithm, env, path) for key, value in layer.items()}
 
 
 def parse_assignments(assignments: Iterable[str]) -> Settings:
