@@ -150,7 +150,7 @@ def longest_first(runs: Iterable[Run]) -> list[Run]:
 def _response_seconds(run: Run) -> float:
     """Return how long the world of a run takes to answer a deployment; infinity where it cannot be made."""
     try:
-        problem = tabular_problem(make_vec_env(run.env, env_kwargs=run.settings["env_kwargs"]))
+        problem = tabular_problem(make_vec_env(run.world, env_kwargs=run.settings["env_kwargs"]))
     except (TypeError, ValueError):
         return float("inf")  # the run itself will say what is wrong
     if problem is None:

@@ -24,6 +24,7 @@ from perf_envs import Dynamics, PerformativeEnv, exact
 from perf_envs.grids import MOVES
 from perf_envs.gridworld import PerformativeGridWorld
 from perf_envs.pricing import PerformativePricing
+from perf_envs.variants import split_variant
 from train.findings import number
 from train.results import SavedRun
 from train.style import INK, MUTED, RULE, new_figure
@@ -111,7 +112,7 @@ def _picture(env: PerformativeEnv) -> _Picture:
 
 
 def _make(run: SavedRun) -> PerformativeEnv:
-    env = gym.make(run.result["env"], **(run.config.get("env_kwargs") or {})).unwrapped
+    env = gym.make(split_variant(run.result["env"])[0], **(run.config.get("env_kwargs") or {})).unwrapped
     if not isinstance(env, PerformativeEnv):
         raise ValueError(f"{run.folder} is not a run in a performative world")
     return env

@@ -18,7 +18,7 @@ PLAN, RESULTS, FAILURES = "bench.yaml", "results.csv", "failures.csv"
 #: The same as ``results.csv``.
 RESULTS_PARQUET = "results.parquet"
 #: What ``results.csv`` leaves out: names for people, and times, which no run repeats.
-NOT_REPEATED = ("label", "seconds")
+NOT_REPEATED = ("label", "like", "seconds")
 
 
 @dataclass(frozen=True)

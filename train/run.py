@@ -19,9 +19,10 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import configure
 
-from agents import make_vec_env
+from agents import DeployCallback, make_vec_env
 from agents.common.deploying import tabular_problem
 from perf_envs.validation import check_count, check_number
+from perf_envs.variants import split_variant
 from train import provenance
 from train.algorithms import find_algorithm
 from train.evaluation import best_known_value, play, uniform_value
@@ -43,7 +44,7 @@ class Run:
 
     Attributes:
         algo: name of the algorithm.
-        env: id of the world.
+        env: id of the world, or of one of its variants.
         seed: seed of everything random in the run.
         settings: see :mod:`train.settings`.
         out: folder that holds the folders of runs.
@@ -60,6 +61,11 @@ class Run:
     best_value: float | None = None
     tensorboard: bool = field(default=False, compare=False)
     progress: bool = field(default=False, compare=False)
+
+    @property
+    def world(self) -> str:
+        """The id that the world, of which ``env`` may be a variant, is registered under."""
+        return split_variant(self.env)[0]
 
     @property
     def folder(self) -> Path:
@@ -133,7 +139,7 @@ def execute(run: Run) -> dict[str, Any]:
     """
     with _one_thread(), contextlib.ExitStack() as stack:
         algorithm, settings = find_algorithm(run.algo), run.settings
-        venv = make_vec_env(run.env, settings["n_envs"], run.seed, settings["env_kwargs"])
+        venv = make_vec_env(run.world, settings["n_envs"], run.seed, settings["env_kwargs"])
         stack.callback(venv.close)
         problem = tabular_problem(venv)
         if problem is None:
@@ -150,7 +156,7 @@ def execute(run: Run) -> dict[str, Any]:
         start = time.perf_counter()
         model.learn(
             settings["n_timesteps"],
-            callback=[*algorithm.callbacks(), evaluations],
+            callback=[DeployCallback(every_steps=_round_steps(settings)), evaluations],
             log_interval=_log_interval(model, settings),
             progress_bar=run.progress,
         )
@@ -158,8 +164,9 @@ def execute(run: Run) -> dict[str, Any]:
         table = current_table(model)
         figures = {key: evaluations.last[key] for key in ("performative_value", "stability_gap", "optimality_gap")}
         figures |= {"best_value": best, "uniform_value": uniform_value(problem)}
-        figures |= play(run.env, settings["env_kwargs"], table, run.seed).figures()
-        result = {"algo": run.algo, "label": algorithm.label, "env": run.env, "seed": run.seed}
+        figures |= play(run.world, settings["env_kwargs"], table, run.seed).figures()
+        result: dict[str, Any] = {"algo": run.algo, "label": algorithm.label, "like": algorithm.like}
+        result |= {"env": run.env, "seed": run.seed}
         result |= {"steps": model.num_timesteps, "deployments": evaluations.last["round"], **figures}
         result["seconds"] = round(seconds, 3)
         meta |= {"wall_seconds": round(seconds, 3), "steps_per_second": round(model.num_timesteps / seconds, 1)}
@@ -197,6 +204,11 @@ def _close_folder(run: Run, model: BaseAlgorithm, table: Any, meta: dict[str, An
     write_with(run.folder / "model.zip", model.save)
     write_json(run.folder / "meta.json", meta)
     write_json(run.folder / RESULT, result)
+
+
+def _round_steps(settings: Settings) -> int | None:
+    """Return the environment steps of a round, of all agents together; ``None`` where a rollout is a round."""
+    return None if settings["round_length"] is None else settings["round_length"] * settings["n_envs"]
 
 
 def _log_interval(model: BaseAlgorithm, settings: Settings) -> int:

@@ -27,6 +27,10 @@ PRICING, GRID = "PerformativePricing-v0", "PerformativeGridWorld-v0"
 TUNE = ["tune", "--algos", "pepg", "a2c", "--envs", PRICING, "--trials", "2", "--seeds", "1", "-n", "64"]
 
 
+#: Ablations have the settings of what they are ablations of.
+TUNED_ALGOS = sorted(name for name, algorithm in ALGORITHMS.items() if algorithm.like is None)
+
+
 def planned(out: Path, algo: str = "ppo", trials: int = 8, seeds: int = 2) -> Search:
     return plan_searches([algo], [PRICING], trials, seeds, out, 200)[0]
 
@@ -54,12 +58,12 @@ def without_seconds(trials: list[Trial]) -> list[Trial]:
 
 
 def test_every_algorithm_has_a_space() -> None:
-    assert sorted(ALGORITHMS) == sorted(path.stem for path in SPACES.glob("*.yaml"))
+    assert sorted(path.stem for path in SPACES.glob("*.yaml")) == TUNED_ALGOS
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", TUNED_ALGOS)
 def test_spaces_hold_real_hyperparameters_and_the_shipped_setting(algo: str) -> None:
-    for env in WORLDS:
+    for env in (*WORLDS, f"{PRICING}@strong"):
         space, shipped = read_space(algo, env), shipped_setting(algo, env)
         assert 2 <= len(space) <= 4
         assert set(space) <= set(find_algorithm(algo).hyperparameters) - {"gamma", "device", "policy_kwargs"}
@@ -97,6 +101,7 @@ def test_sections_of_worlds_override_the_default_one(tmp_path: Path, monkeypatch
     ("text", "said"),
     [
         ("{lerning_rate: {low: 1e-4, high: 1e-2}}", "did you mean 'learning_rate'"),
+        ("{round_length: {choices: [1, 2]}}", "the same for every algorithm"),
         ("{n_envs: {choices: [1, 2]}}", "the same for every algorithm"),
         ("{gamma: {choices: [0.9]}}", "the same for every algorithm"),
         ("{n_steps: 16}", "must be {low: , high: } or {choices: "),
@@ -264,6 +269,19 @@ def test_saving_merges_with_what_was_saved_before(tmp_path: Path) -> None:
         assert next(csv.reader(file)) == ["algo", "env", "trial", "n_timesteps", "params", "values", "mean"]
 
 
+def test_ablations_follow_the_tuning_of_what_they_are_ablations_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "TUNED", tmp_path)
+    before = resolve_settings("pepg_no_entropy", PRICING)
+    params = {"learning_rate": 0.25, "ent_coef": 0.5}
+    save_winners(tmp_path, [Trial("pepg", PRICING, 0, 64, params, {100: 1.0})])
+    assert resolve_settings("pepg_no_entropy", PRICING) == {**before, "learning_rate": 0.25}
+    assert resolve_settings("pepg", PRICING)["ent_coef"] == 0.5
+    assert resolve_settings("pepg", f"{PRICING}@strong")["ent_coef"] == 0.5, "a variant has the settings of its world"
+    assert "ent_coef" in before
+
+
 def test_what_tuning_found_is_used_under_the_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "TUNED", tmp_path)
     before = resolve_settings("ppo", PRICING)
@@ -310,6 +328,7 @@ def test_the_command_writes_winners_that_run_reads_and_repeats_itself(
     [
         (["--algos", "pegp"], "did you mean 'pepg'"),
         (["--algos", "ppo", "ppo"], "different names"),
+        (["--algos", "pepg_no_ramp"], "settings of 'pepg'"),
         (["--envs", "PerformativePrcing-v0"], f"did you mean '{PRICING}'"),
         (["--trails", "3"], "did you mean '--trials'"),
         (["--trials", "0"], "trials must be >= 1"),

@@ -14,7 +14,7 @@ from train.findings import listing, number
 from train.run import Run, plan_run, read_result
 from train.statistics import Estimate, Floats, estimate_iqm, estimate_spread
 from train.studies.claims import HOLDS, SEEDS_TO_DECIDE, Claim, is_largest, written
-from train.studies.definitions import ENV, RESPONSES, STABILITY_SEEKING, STANDARD, Level, SampledStudy
+from train.studies.definitions import RESPONSES, STABILITY_SEEKING, STANDARD, Level, SampledStudy
 from train.studies.page import StudyPage
 from train.style import INK, PALETTE, drawing, new_figure
 
@@ -27,7 +27,7 @@ def plan_study(study: SampledStudy, seeds: int, out: Path, n_timesteps: int | No
     """Return the runs of a study, each with its level."""
     steps = study.n_timesteps if n_timesteps is None else n_timesteps
     return [
-        (level, plan_run(level.algo, ENV, seed, overrides={**level.overrides, "n_timesteps": steps}, out=folder))
+        (level, plan_run(level.algo, level.env, seed, overrides={**level.overrides, "n_timesteps": steps}, out=folder))
         for level in study.levels
         for folder in [out / "runs" / _folder_name(level)]
         for seed in range(seeds)
