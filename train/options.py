@@ -25,7 +25,7 @@ def _option(metavar: str, default: str | None = None, aliases: tuple[str, ...] =
 class RunCommand:
     """Train one agent in one world; everything about the run is saved in a folder of its own.
 
-    The folder is DIR/ALGO/ENV/seed_K. Settings come from the shipped file of the algorithm, then --config, then --set,
+    The folder is DIR/ALGO/ENV/seed_K. Settings come from the shipped files of the algorithm, then --config, then --set,
     then the options here.
     """
 
@@ -135,12 +135,42 @@ class MergeCommand:
     """Folders written by bench, or by several calls of run."""
 
 
+@dataclass
+class TuneCommand:
+    """Search the settings of algorithms in worlds: as many trials for each of them, on seeds that bench does not use.
+
+    Where to look is in train/search_spaces; the first trial is the shipped setting without tuning. Needs Optuna. The
+    same command continues a search that was stopped, and --trials may be raised. Exit code 1 if all trials of a search
+    failed.
+    """
+
+    algos: Annotated[tuple[str, ...], _option(f"{_ALGOS} ...", "pepg ppo a2c")] = BenchCommand.algos
+    """What to tune."""
+    envs: Annotated[tuple[str, ...], _option("ID ...", "PerformativeGridWorld-v0 PerformativePricing-v0")] = (
+        BenchCommand.envs
+    )
+    """The worlds."""
+    trials: Annotated[int, arg(metavar="N")] = 10
+    """Settings tried per algorithm and world."""
+    seeds: Annotated[int, arg(metavar="N")] = 2
+    """Runs per trial, with seeds from 100; a trial counts as much as their mean exact performative value at the end."""
+    n_timesteps: Annotated[int | None, _option("STEPS", "as in the settings", ("-n",))] = None
+    """Environment steps of every run."""
+    out: Annotated[Path, arg(metavar="DIR")] = Path("results/tuning")
+    """Folder for trials (DIR/ALGO/ENV/trials.csv) and winning settings (DIR/ALGO.yaml, which run --config reads)."""
+    jobs: Annotated[int | None, _option("N", "one per core")] = None
+    """Searches at the same time."""
+    save: bool = False
+    """Put the winners among the shipped settings, in train/configs/tuned."""
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "run": RunCommand,
     "bench": BenchCommand,
     "plot": PlotCommand,
     "merge": MergeCommand,
     "study": StudyCommand,
+    "tune": TuneCommand,
 }
 
 
