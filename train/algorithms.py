@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from agents import (
 )
 from agents.retraining import RepeatedRetraining, ZerothOrderFrankWolfe
 from perf_envs.validation import check_choice
+from train.applicability import TABULAR_ONLY, applies
 
 #: Constructor arguments that are not settings: the run provides them.
 _PROVIDED = ("self", "env", "policy", "seed", "verbose", "tensorboard_log", "_init_setup_model", "return")
@@ -48,6 +50,11 @@ class Algorithm:
     build: type[BaseAlgorithm]
     like: str | None = None
     seconds_per_step: float = 7e-5
+
+    @property
+    def tabular_only(self) -> bool:
+        """Whether it needs finitely many states and actions."""
+        return self.name in TABULAR_ONLY
 
     @property
     def policies(self) -> list[str]:
@@ -121,3 +128,12 @@ ALGORITHMS = {
 def find_algorithm(name: str) -> Algorithm:
     """Return a registered algorithm; an unknown name raises ``ValueError`` with the nearest one."""
     return ALGORITHMS[check_choice("algo", name, ALGORITHMS)]
+
+
+def check_applies(algos: Sequence[str], env: str) -> None:
+    """Raise ``ValueError`` if none of the algorithms can act in a world, with those that can."""
+    if not any(applies(algo, env) for algo in algos):
+        able = [name for name in ALGORITHMS if applies(name, env)]
+        raise ValueError(
+            f"algo must be one of {', '.join(able)} in {env}, whose actions are continuous, got {', '.join(algos)}"
+        )

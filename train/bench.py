@@ -11,16 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from agents import make_vec_env
-from agents.common.deploying import tabular_problem
+from agents.common.deploying import performative_problem
 from perf_envs.validation import check_count
-from train.algorithms import find_algorithm
+from train.algorithms import check_applies, find_algorithm
+from train.applicability import applies
 from train.engines import WorkerLostError, check_engine, in_parallel
 from train.files import remove_leftovers, write_text
+from train.judges import find_judge
 from train.plans import PLAN, Plan
 from train.results import write_failures, write_results
 from train.run import ERROR, RESULT, Run, execute, plan_run
@@ -51,12 +52,20 @@ class BenchReport:
 def plan_runs(plan: Plan, out: Path) -> list[Run]:
     """Return all runs of a benchmark, checked, in the order of its tables: world, algorithm, seed.
 
+    Algorithms are left out of worlds in which they cannot act.
+
     Raises:
-        ValueError: unknown names, or a settings file that is not valid.
+        ValueError: unknown names, a settings file that is not valid, or a world in which no algorithm of these can act.
     """
+    for env in plan.envs:
+        check_applies(plan.algos, env)
     overrides = {} if plan.n_timesteps is None else {"n_timesteps": check_count("n", plan.n_timesteps)}
     options: dict[str, Any] = {"out": out} if plan.n_evals is None else {"out": out, "n_evals": plan.n_evals}
-    return [plan_run(algo, env, seed, overrides=overrides, **options) for env, algo, seed in plan.runs()]
+    return [
+        plan_run(algo, env, seed, overrides=overrides, **options)
+        for env, algo, seed in plan.runs()
+        if applies(algo, env)
+    ]
 
 
 def run_bench(
@@ -133,14 +142,14 @@ def longest_first(runs: Iterable[Run]) -> list[Run]:
 def _response_seconds(run: Run) -> float:
     """Return how long the world of a run takes to answer a deployment; infinity where it cannot be made."""
     try:
-        problem = tabular_problem(make_vec_env(run.world, env_kwargs=run.settings["env_kwargs"]))
+        problem = performative_problem(make_vec_env(run.world, env_kwargs=run.settings["env_kwargs"]))
     except (TypeError, ValueError):
         return float("inf")  # the run itself will say what is wrong
     if problem is None:
         return float("inf")
+    judge = find_judge(problem)
     start = time.perf_counter()
-    with torch.no_grad():
-        problem.response(torch.full((problem.n_states, problem.n_actions), 1.0 / problem.n_actions))
+    judge.respond(judge.example())
     return time.perf_counter() - start
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from perf_envs.validation import check_choice, check_count
 from train.bench import BenchReport, plan_runs, run_bench
-from train.options import STUDIES, BenchCommand, RunCommand, StudyCommand
+from train.options import DEFAULT_ALGOS, DEFAULT_ENVS, STUDIES, BenchCommand, RunCommand, StudyCommand
 from train.plans import Block, Plan, read_suite
 from train.plot import plot
 from train.run import execute, plan_run
@@ -18,8 +18,6 @@ from train.studies.sampled import run_study
 
 #: How many seeds a benchmark has, and how many with ``--quick``, where the options do not say otherwise.
 SEEDS, QUICK_SEEDS = 10, 5
-#: What is compared where the options do not say.
-ALGOS, ENVS = ("pepg", "ppo", "a2c"), ("PerformativeGridWorld-v0", "PerformativePricing-v0")
 
 
 def run(command: RunCommand) -> int:
@@ -83,8 +81,8 @@ def _blocks(command: BenchCommand) -> tuple[Block, ...]:
             raise ValueError(f"suite {command.suite} says itself what is run: leave {', '.join(given) or 'quick'} out")
         return read_suite(command.suite)
     seeds = command.seeds if command.seeds is not None else (QUICK_SEEDS if command.quick else SEEDS)
-    algos = ALGOS if command.algos is None else command.algos
-    envs = ENVS if command.envs is None else command.envs
+    algos = DEFAULT_ALGOS if command.algos is None else command.algos
+    envs = DEFAULT_ENVS if command.envs is None else command.envs
     return (Block(algos, envs, tuple(range(check_count("seeds", seeds)))),)
 
 

@@ -14,6 +14,9 @@ from tyro.conf import Positional, arg
 #: Every algorithm has a file of settings. Listed from there, because importing the algorithms takes seconds.
 ALGOS = sorted(path.stem for path in (Path(__file__).parent / "configs").glob("*.yaml"))
 _ALGOS = "{" + ",".join(ALGOS) + "}"
+#: What is compared or tuned where the options do not say.
+DEFAULT_ALGOS = ("pepg", "ppo", "a2c")
+DEFAULT_ENVS = ("PerformativeGridWorld-v0", "PerformativePricing-v0")
 
 
 def _option(metavar: str, default: str | None = None, aliases: tuple[str, ...] = ()) -> Any:
@@ -65,7 +68,7 @@ class BenchCommand:
     once more, then listed in failures.csv; the exit code is 1 in that case.
     """
 
-    algos: Annotated[tuple[str, ...] | None, _option(f"{_ALGOS} ...", "pepg ppo a2c")] = None
+    algos: Annotated[tuple[str, ...] | None, _option(f"{_ALGOS} ...", " ".join(DEFAULT_ALGOS))] = None
     """What to compare."""
     envs: Annotated[tuple[str, ...] | None, _option("ID ...", "PerformativeGridWorld-v0 PerformativePricing-v0")] = None
     """The worlds; ID@VARIANT for one that answers more or less strongly, or less smoothly."""
@@ -144,11 +147,9 @@ class TuneCommand:
     failed.
     """
 
-    algos: Annotated[tuple[str, ...], _option(f"{_ALGOS} ...", "pepg ppo a2c")] = BenchCommand.algos
+    algos: Annotated[tuple[str, ...], _option(f"{_ALGOS} ...", " ".join(DEFAULT_ALGOS))] = DEFAULT_ALGOS
     """What to tune."""
-    envs: Annotated[tuple[str, ...], _option("ID ...", "PerformativeGridWorld-v0 PerformativePricing-v0")] = (
-        BenchCommand.envs
-    )
+    envs: Annotated[tuple[str, ...], _option("ID ...", " ".join(DEFAULT_ENVS))] = DEFAULT_ENVS
     """The worlds."""
     trials: Annotated[int, arg(metavar="N")] = 10
     """Settings tried per algorithm and world."""

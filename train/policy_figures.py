@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 from perf_envs import Dynamics, PerformativeEnv, exact
 from perf_envs.grids import MOVES
 from perf_envs.gridworld import PerformativeGridWorld
+from perf_envs.linear_pricing import LinearPricing
 from perf_envs.pricing import PerformativePricing
 from perf_envs.variants import split_variant
 from train.findings import number
+from train.linear_pricing_figure import CAPTION, draw_prices, legend
 from train.results import SavedRun
 from train.style import INK, MUTED, RULE, new_figure
 from train.summary import WorldResults
@@ -60,7 +62,7 @@ def deployed_policies(world: WorldResults) -> Figure:
         run = results.median_run
         table = run.policy()
         with torch.no_grad():
-            dynamics = env.problem.response(table)
+            dynamics = env.problem.response(*table) if isinstance(env, LinearPricing) else env.problem.response(table)
         value = number(run.result["performative_value"], world.decimals)
         title = f"{results.label}, seed {run.result['seed']}: J = {value}"
         axes.set_title(title, fontsize=9)
@@ -84,7 +86,7 @@ def caption(world: WorldResults) -> str:
 class _Picture:
     """How the policies of a world are drawn: a panel's size in inches, what draws it, and what explains it."""
 
-    draw: Callable[[Axes, Table, Dynamics], AxesImage]
+    draw: Callable[[Axes, Table, Any], AxesImage | None]
     caption: str
     width: float
     height: float
@@ -93,7 +95,9 @@ class _Picture:
     handles: tuple[Artist, ...] = ()
 
 
-def _picture(env: PerformativeEnv) -> _Picture:
+def _picture(env: PerformativeEnv | LinearPricing) -> _Picture:
+    if isinstance(env, LinearPricing):
+        return _Picture(partial(draw_prices, env), CAPTION, 3.3, 2.7, footer=0.3, handles=legend())
     if isinstance(env, PerformativeGridWorld):
         text = (
             "Arrows are the moves of the deployed policy, longer where more probable. Orange dots show how often the "
@@ -111,9 +115,9 @@ def _picture(env: PerformativeEnv) -> _Picture:
     return _Picture(_draw_table, text, 3.1, min(8.0, 1.2 + 0.2 * env.n_states), scale="probability")
 
 
-def _make(run: SavedRun) -> PerformativeEnv:
+def _make(run: SavedRun) -> PerformativeEnv | LinearPricing:
     env = gym.make(split_variant(run.result["env"])[0], **(run.config.get("env_kwargs") or {})).unwrapped
-    if not isinstance(env, PerformativeEnv):
+    if not isinstance(env, PerformativeEnv | LinearPricing):
         raise ValueError(f"{run.folder} is not a run in a performative world")
     return env
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from train.applicability import TABULAR_ONLY, applies
+from train.findings import listing
 from train.summary import Bench, WorldResults
 from train.tables import Summary
 
@@ -50,6 +52,7 @@ def render_report(bench: Bench, summary: Summary, sections: Sequence[WorldSectio
         facts=_facts(bench),
         efforts=[effort for world in bench.worlds for effort in _efforts(world)],
         unequal=_unequal(bench),
+        left_out=_left_out(bench),
         failures=bench.failures,
         n_runs=len(bench.runs),
     )
@@ -97,6 +100,18 @@ def _unequal(bench: Bench) -> str:
             if max(amounts) > 1.1 * min(amounts) and name not in unequal:
                 unequal.append(name)
     return f"The algorithms did not have the same number of {' and '.join(unequal)}." if unequal else ""
+
+
+def _left_out(bench: Bench) -> str:
+    """Return a sentence about the algorithms that cannot act in some of the worlds, if there are any."""
+    algos = list(dict.fromkeys([*(bench.plan.algos if bench.plan else ()), *bench.algos]))
+    worlds = [world.env for world in bench.worlds if not all(applies(algo, world.env) for algo in algos)]
+    if not worlds:
+        return ""
+    labels = {results.algo: results.label for world in bench.worlds for results in world.algorithms}
+    unable = [labels.get(algo, algo) for algo in algos if algo in TABULAR_ONLY]
+    verb, need = ("does", "it needs") if len(unable) == 1 else ("do", "they need")
+    return f"{listing(unable)} {verb} not apply in {listing(worlds)}: {need} finitely many states and actions."
 
 
 def _span(values: Any) -> str:

@@ -36,7 +36,7 @@ class SavedRun:
         return pd.read_csv(self.folder / "evaluations.csv")
 
     def policy(self) -> NDArray[np.float64]:
-        """Return the final policy table ``[S, A]``."""
+        """Return the final policy: a table ``[S, A]``, or mean and deviation of continuous actions ``[2, H, d]``."""
         table: NDArray[np.float64] = np.load(self.folder / "policy.npy")
         return table
 

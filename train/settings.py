@@ -25,10 +25,10 @@ import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
 from agents.common.schedules import as_schedule
-from perf_envs import WORLDS
+from perf_envs import ALL_WORLDS
 from perf_envs.validation import check_choice, check_count, check_number, did_you_mean
 from perf_envs.variants import split_variant, variant_names
-from train.algorithms import Algorithm, find_algorithm
+from train.algorithms import Algorithm, check_applies, find_algorithm
 from train.yaml_files import parse_yaml, read_mapping
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -64,11 +64,13 @@ def resolve_settings(
         tuned: whether what tuning found counts among the shipped settings.
 
     Raises:
-        ValueError: unknown algorithm, world or key (the nearest valid one is named), or a value of the wrong type.
+        ValueError: unknown algorithm, world or key (the nearest valid one is named), a value of the wrong type, or an
+            algorithm that cannot act in the world.
     """
     algorithm = find_algorithm(algo)
     world, env_kwargs = split_variant(env)
-    check_choice("env", world, WORLDS)
+    check_choice("env", world, ALL_WORLDS)
+    check_applies([algo], env)
     settings: Settings = {"policy": algorithm.policies[0], "policy_kwargs": {}, "device": "cpu"}
     settings |= {"env_kwargs": env_kwargs, "round_length": None}
     files = [PROTOCOL, *_shipped_files(algorithm, tuned), *([config] if config else [])]
@@ -130,7 +132,7 @@ def _read_layers(algorithm: Algorithm, env: str, path: Path) -> list[Settings]:
     """Return the default settings of a file and those of the world, after checking all of its sections."""
     data = read_mapping(path)
     world = split_variant(env)[0]
-    sections = ["default", *WORLDS, *(variant for name in WORLDS for variant in variant_names(name))]
+    sections = ["default", *ALL_WORLDS, *(variant for name in ALL_WORLDS for variant in variant_names(name))]
     if not (set(data) & set(sections)):
         return [_check_keys(data, algorithm, f" in {path}")]
     for section, content in data.items():

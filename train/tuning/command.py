@@ -14,7 +14,8 @@ from rich.table import Table
 
 from perf_envs.validation import check_count
 from train import settings
-from train.algorithms import find_algorithm
+from train.algorithms import check_applies, find_algorithm
+from train.applicability import applies
 from train.bench import longest_first
 from train.engines import WorkerLostError, check_engine, in_parallel
 from train.options import TuneCommand
@@ -68,12 +69,15 @@ def plan_searches(
         ValueError: unknown or repeated names, a file that is not valid, or a folder that holds other searches.
     """
     seeds = tuple(range(FIRST_SEED, FIRST_SEED + check_count("seeds", n_seeds)))
+    for env in envs:
+        check_applies(algos, env)
     asked = Block(tuple(algos), tuple(envs), seeds)
     check_count("trials", n_trials)
     steps = None if n_timesteps is None else check_count("n", n_timesteps)
     planned = [
         Search(algo, env, shipped_setting(algo, env, steps), read_space(algo, env), seeds, n_trials, out)
         for env, algo in itertools.product(asked.envs, asked.algos)
+        if applies(algo, env)
     ]
     for one in planned:
         one.check_continuable()
