@@ -327,7 +327,7 @@ def test_the_command_writes_winners_that_run_reads_and_repeats_itself(
     ("arguments", "said"),
     [
         (["--algos", "pegp"], "did you mean 'pepg'"),
-        (["--algos", "ppo", "ppo"], "different names"),
+        (["--algos", "ppo", "ppo"], "different values"),
         (["--algos", "pepg_no_ramp"], "settings of 'pepg'"),
         (["--envs", "PerformativePrcing-v0"], f"did you mean '{PRICING}'"),
         (["--trails", "3"], "did you mean '--trials'"),
