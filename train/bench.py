@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -22,7 +22,8 @@ from train.applicability import applies
 from train.engines import WorkerLostError, check_engine, in_parallel
 from train.files import remove_leftovers, write_text
 from train.judges import find_judge
-from train.results import PLAN, Plan, write_failures, write_results
+from train.plans import PLAN, Plan
+from train.results import write_failures, write_results
 from train.run import ERROR, RESULT, Run, execute, plan_run
 
 Train = Callable[[Run], object]
@@ -48,32 +49,21 @@ class BenchReport:
     failures: tuple[Outcome, ...]
 
 
-def plan_runs(
-    algos: Sequence[str],
-    envs: Sequence[str],
-    seeds: int,
-    out: Path,
-    n_timesteps: int | None = None,
-    n_evals: int = 20,
-) -> list[Run]:
+def plan_runs(plan: Plan, out: Path) -> list[Run]:
     """Return all runs of a benchmark, checked, in the order of its tables: world, algorithm, seed.
 
     Algorithms are left out of worlds in which they cannot act.
 
     Raises:
-        ValueError: unknown or repeated names, a settings file that is not valid, or a world in which no algorithm of
-            these can act.
+        ValueError: unknown names, a settings file that is not valid, or a world in which no algorithm of these can act.
     """
-    check_count("seeds", seeds)
-    for name, values in (("algos", algos), ("envs", envs)):
-        if not values or len(set(values)) != len(values):
-            raise ValueError(f"{name} must be one or more different names, got {list(values)}")
-    for env in envs:
-        check_applies(algos, env)
-    overrides = {} if n_timesteps is None else {"n_timesteps": check_count("n", n_timesteps)}
+    for env in plan.envs:
+        check_applies(plan.algos, env)
+    overrides = {} if plan.n_timesteps is None else {"n_timesteps": check_count("n", plan.n_timesteps)}
+    options: dict[str, Any] = {"out": out} if plan.n_evals is None else {"out": out, "n_evals": plan.n_evals}
     return [
-        plan_run(algo, env, seed, overrides=overrides, out=out, n_evals=n_evals)
-        for env, algo, seed in itertools.product(envs, algos, range(seeds))
+        plan_run(algo, env, seed, overrides=overrides, **options)
+        for env, algo, seed in plan.runs()
         if applies(algo, env)
     ]
 

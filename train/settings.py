@@ -1,7 +1,8 @@
 """What a run is trained with: later layers override earlier ones.
 
 1. ``protocol.yaml``, what all algorithms share,
-2. the shipped file of the algorithm in ``configs/`` (of an ablation: that of the algorithm it is like, then its own),
+2. the shipped file of the algorithm in ``configs/``, then the one in ``configs/tuned/`` if tuning wrote one (of an
+   ablation: those of the algorithm it is like, then its own),
 3. a file of the user's,
 4. the command line.
 
@@ -32,6 +33,8 @@ from train.yaml_files import parse_yaml, read_mapping
 
 CONFIGS = Path(__file__).parent / "configs"
 PROTOCOL = Path(__file__).parent / "protocol.yaml"
+#: What ``python -m train tune --save`` found.
+TUNED = CONFIGS / "tuned"
 #: Settings that are not hyperparameters of the algorithm.
 RUN_KEYS = ("n_envs", "n_timesteps", "round_length", "policy", "policy_kwargs", "env_kwargs")
 #: Settings that are mappings: layers add to them instead of replacing them.
@@ -45,15 +48,20 @@ Settings = dict[str, Any]
 
 
 def resolve_settings(
-    algo: str, env: str, config: Path | None = None, overrides: Mapping[str, Any] | None = None
+    algo: str,
+    env: str,
+    config: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    tuned: bool = True,
 ) -> Settings:
     """Return the settings of an algorithm in a world, checked.
 
     Args:
         algo: name of the algorithm.
         env: id of the world, or of one of its variants.
-        config: a settings file on top of the shipped one.
-        overrides: settings on top of both.
+        config: a settings file on top of the shipped ones.
+        overrides: settings on top of all files.
+        tuned: whether what tuning found counts among the shipped settings.
 
     Raises:
         ValueError: unknown algorithm, world or key (the nearest valid one is named), a value of the wrong type, or an
@@ -65,8 +73,7 @@ def resolve_settings(
     check_applies([algo], env)
     settings: Settings = {"policy": algorithm.policies[0], "policy_kwargs": {}, "device": "cpu"}
     settings |= {"env_kwargs": env_kwargs, "round_length": None}
-    shipped = [CONFIGS / f"{name}.yaml" for name in (algorithm.like, algo) if name is not None]
-    files = [PROTOCOL, *shipped, *([config] if config else [])]
+    files = [PROTOCOL, *_shipped_files(algorithm, tuned), *([config] if config else [])]
     layers = [layer for path in files for layer in _read_layers(algorithm, env, path)]
     layers += [_check_keys(overrides or {}, algorithm)]
     for layer in layers:
@@ -74,6 +81,18 @@ def resolve_settings(
             settings[key] = {**settings[key], **value} if key in MAPPING_KEYS else value
     _check_settings(settings, algorithm, world)
     return settings
+
+
+def _shipped_files(algorithm: Algorithm, tuned: bool) -> list[Path]:
+    """Return the files of an algorithm, after those of the algorithm it is like."""
+    names = [f"{name}.yaml" for name in (algorithm.like, algorithm.name) if name is not None]
+    files = [folder / name for name in names for folder in (CONFIGS, *((TUNED,) if tuned else ()))]
+    return [path for path in files if path.parent != TUNED or path.is_file()]
+
+
+def read_sections(algorithm: Algorithm, env: str, path: Path) -> Settings:
+    """Return what a file in the form of settings says of a world: its section over ``default``; keys are checked."""
+    return {key: value for layer in _read_layers(algorithm, env, path) for key, value in layer.items()}
 
 
 def parse_assignments(assignments: Iterable[str]) -> Settings:

@@ -104,7 +104,7 @@ def summarize(bench: Bench) -> Summary:
 
 def _figures(bench: Bench, world: WorldResults, results: AlgorithmResults) -> tuple[Cell, ...]:
     done, decimals = len(results.runs), world.decimals
-    planned = len(bench.plan.seeds) if bench.plan else done
+    planned = len(bench.plan.seeds_of(results.algo, world.env)) if bench.plan else done
     optimality = None if world.best_value is None else results.estimated("optimality_gap")
     return (
         Cell(str(done) if done == planned else f"{done} of {planned}"),

@@ -21,9 +21,9 @@ from perf_envs.validation import check_choice
 from perf_envs.variants import split_variant, variant_names
 
 COMMAND = "python -m agents.planning.optima"
-#: Far more effort than one default call: the shipped value is the yardstick of everything else. Variants of a world,
-#: of which there are many, get one seed.
-SEEDS, N_STARTS, N_ITERATIONS = 4, 8, (200, 600)
+#: Seeds, starts and iterations. Far more effort than one default call: the shipped value is the yardstick of everything
+#: else. Variants of a world, of which there are many, get less.
+EFFORT, EFFORT_FOR_VARIANTS = (4, 8, (200, 600)), (1, 8, (200,))
 #: Moves of 1, 1/2, 1/4 ... of a state's probability; what a sweep over them may cost, and how many there are.
 _HALVINGS, _EVALUATIONS, _MAX_SWEEPS = 20, 4000, 20
 
@@ -34,16 +34,19 @@ def ship(name: str) -> float:
     world = gym.make(env_id, **arguments).unwrapped
     if not isinstance(world, PerformativeEnv):
         raise ValueError(f"name must be a tabular performative world or a variant of one, got {name!r}")
+    n_seeds, n_starts, iterations = EFFORT_FOR_VARIANTS if arguments else EFFORT
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", UserWarning
         )  # not converged to the tolerance: the value is still the best known
         results = [
-            pepg(world.problem, n_iterations=n_iterations, n_starts=N_STARTS, seed=seed, tolerance=1e-9)
-            for n_iterations in N_ITERATIONS
-            for seed in range(1 if arguments else SEEDS)
+            pepg(world.problem, n_iterations=n_iterations, n_starts=n_starts, seed=seed, tolerance=1e-9)
+            for n_iterations in iterations
+            for seed in range(n_seeds)
         ]
-    policy = climb_kinks(world.problem, max(results, key=lambda result: result.value).policy)
+    policy = max(results, key=lambda result: result.value).policy
+    if not arguments:
+        policy = climb_kinks(world.problem, policy)
     value = float(performative_value(world.problem, policy))
     try:
         known = best_known(world.problem).value

@@ -8,7 +8,7 @@ import pytest
 
 from perf_envs.pricing import PerformativePricing
 from train.files import write_json, write_text
-from train.results import Plan
+from train.plans import Plan
 from train.yaml_files import dump_yaml
 
 PRICING = "PerformativePricing-v0"
@@ -23,7 +23,7 @@ def save_bench(tmp_path: Path) -> SaveBench:
 
     def save(values: dict[str, Sequence[float]], best_value: float | None = 12.0, failures: str = "") -> Path:
         seeds = range(max(len(of_seeds) for of_seeds in values.values()))
-        plan = Plan(tuple(values), (PRICING,), tuple(seeds), "python -m train bench --synthetic")
+        plan = Plan.product(list(values), [PRICING], seeds, command="python -m train bench --synthetic")
         write_text(tmp_path / "bench.yaml", plan.dump())
         for algo, of_seeds in values.items():
             for seed, value in enumerate(of_seeds):
