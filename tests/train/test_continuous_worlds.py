@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,15 @@ from train.evaluation import play
 from train.judges import GaussianJudge, Policy
 from train.linear_pricing_figure import draw_prices
 from train.merge import merge
+from train.plans import Plan
 from train.report import render_report
-from train.results import Plan, read_plan
+from train.results import read_plan
 from train.run import execute, plan_run
 from train.settings import hyperparameters, resolve_settings
 from train.style import new_figure
 from train.summary import read_bench
 from train.tables import summarize
+from train.tuning.spaces import SPACES, read_space
 
 ID, SOFTMAX = "LinearPricing-v0", "SoftmaxPeMDP-v0"
 #: A market in which nothing is symmetric.
@@ -167,6 +168,13 @@ def test_shipped_files_are_valid_and_give_every_algorithm_as_many_steps(env: str
     assert len({resolve_settings(algo, env)["n_timesteps"] for algo in able}) == 1
 
 
+@pytest.mark.parametrize("env", [*CONTINUOUS_WORLDS, f"{ID}@strong"])
+def test_every_algorithm_that_applies_can_be_tuned(env: str) -> None:
+    for algo in (path.stem for path in SPACES.glob("*.yaml")):
+        if applies(algo, env):
+            assert read_space(algo, env)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -201,15 +209,15 @@ def test_files_have_sections_for_continuous_worlds(tmp_path: Path) -> None:
 
 def test_all_worlds_are_known_by_one_name() -> None:
     assert {ID, SOFTMAX} < set(ALL_WORLDS)
-    assert all(plan_runs(["ppo"], [env], 1, Path("x"))[0].env == env for env in ALL_WORLDS)
+    assert [run.env for run in plan_runs(Plan.product(["ppo"], list(ALL_WORLDS), (0,)), Path("x"))] == list(ALL_WORLDS)
 
 
 # -- benchmarks ------------------------------------------------------------------------------------------------------
 
 
 def make_missing(out: Path) -> BenchReport:
-    runs = plan_runs(ALGOS, ENVS, 1, out, n_timesteps=64, n_evals=2)
-    return run_bench(runs, Plan(ALGOS, ENVS, (0,), "", 64, 2), out, jobs=1)
+    plan = Plan.product(ALGOS, ENVS, (0,), n_timesteps=64, n_evals=2)
+    return run_bench(plan_runs(plan, out), plan, out, jobs=1)
 
 
 @pytest.fixture(scope="module")
@@ -271,16 +279,16 @@ def test_merged_folders_lack_nothing(made: Path, tmp_path: Path) -> None:
 
 
 def test_several_that_do_not_apply_are_named_together_and_none_where_all_do(made: Path) -> None:
-    plan = read_plan(made)
-    assert plan is not None
-    (made / "bench.yaml").write_text(replace(plan, algos=("rga", "pepg", "rr")).dump())
+    (made / "bench.yaml").write_text(Plan.product(("rga", "pepg", "rr"), ENVS, (0,)).dump())
     assert f"rga and RR do not apply in {ID}: they need finitely many" in report_of(made)
-    (made / "bench.yaml").write_text(replace(plan, envs=(SOFTMAX,)).dump())
+    (made / "bench.yaml").write_text(Plan.product(ALGOS, (SOFTMAX,), (0,)).dump())
     assert "not apply" not in report_of(made)
 
 
 def test_the_longest_runs_come_first(tmp_path: Path) -> None:
-    short, long = (plan_runs(["ppo"], [ID], 1, tmp_path, steps)[0] for steps in (1_000, 1_000_000))
+    short, long = (
+        plan_runs(Plan.product(["ppo"], [ID], (0,), n_timesteps=steps), tmp_path)[0] for steps in (1_000, 1_000_000)
+    )
     assert longest_first([short, long, short]) == [long, short, short]
 
 
