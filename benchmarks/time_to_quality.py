@@ -9,7 +9,6 @@ whole training.
 """
 
 import argparse
-from pathlib import Path
 from time import perf_counter, process_time
 
 import numpy as np

@@ -40,8 +40,8 @@ class Algorithm:
         name: what it is called on the command line.
         label: what it is called in tables and plots.
         build: its class.
-        like: the algorithm it is an ablation of, whose settings it takes but for those in its own file; ``None`` for an
-            algorithm in its own right.
+        like: the algorithm it is another version of, such as an ablation, with its settings but for those in its
+            own file. ``None`` for an algorithm in its own right.
         seconds_per_step: rough cost of a step without deployments; a benchmark starts its longest runs first.
     """
 
@@ -107,6 +107,9 @@ ALGORITHMS = {
         ),
         Algorithm("ppo", "PPO", PPO),
         Algorithm("a2c", "A2C", A2C),
+        # The two that everybody starts with, as they come: whoever tunes them should not do worse.
+        Algorithm("ppo_defaults", "PPO, SB3 defaults", PPO, like="ppo", seconds_per_step=2e-4),
+        Algorithm("a2c_defaults", "A2C, SB3 defaults", A2C, like="a2c"),
         Algorithm("trpo", "TRPO", TRPO),
         Algorithm("reinforce", "REINFORCE", REINFORCE),
         Algorithm("ppo_penalty", "PPO-penalty", PPOPenalty),

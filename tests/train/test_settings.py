@@ -1,3 +1,4 @@
+import inspect
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,23 @@ def test_all_algorithms_share_the_protocol() -> None:
     assert all(settings == shared[0] for settings in shared)
 
 
-@pytest.mark.parametrize("algo", [name for name, algorithm in ALGORITHMS.items() if algorithm.like])
+@pytest.mark.parametrize("algo", [name for name, algorithm in ALGORITHMS.items() if algorithm.like == "pepg"])
 @pytest.mark.parametrize("env", WORLDS)
 def test_an_ablation_differs_in_one_setting_from_what_it_is_like(algo: str, env: str) -> None:
     mine, whole = resolve_settings(algo, env), resolve_settings(str(ALGORITHMS[algo].like), env)
     assert len([key for key in {**mine, **whole} if mine.get(key) != whole.get(key)]) == 1
+
+
+@pytest.mark.parametrize("algo", ["ppo", "a2c"])
+@pytest.mark.parametrize("env", WORLDS)
+def test_the_versions_with_defaults_have_those_of_stable_baselines3(algo: str, env: str) -> None:
+    settings = resolve_settings(f"{algo}_defaults", env)
+    signature = inspect.signature(find_algorithm(algo).build).parameters
+    given = {key: value for key, value in settings.items() if key in signature and key not in ("policy", "device")}
+    given.pop("policy_kwargs")
+    steps = given.pop("n_steps") * (settings["n_envs"] if algo == "ppo" else 1)
+    assert steps == signature["n_steps"].default
+    assert given == {key: signature[key].default for key in given}
 
 
 def test_variants_add_to_the_settings_of_their_world(tmp_path: Path) -> None:
