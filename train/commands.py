@@ -8,7 +8,7 @@ from typing import Any
 from perf_envs.validation import check_choice, check_count
 from train.bench import BenchReport, plan_runs, run_bench
 from train.options import STUDIES, BenchCommand, RunCommand, StudyCommand
-from train.plot import plot
+from train.report.plot import plot
 from train.results import Plan
 from train.run import execute, plan_run
 from train.settings import parse_assignments

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from train.files import write_text
+from train.report.summary import group
 from train.results import (
     NOT_REPEATED,
     PLAN,
@@ -20,7 +21,6 @@ from train.results import (
     write_failures,
     write_results,
 )
-from train.summary import group
 
 Key = tuple[str, str, int]
 Name = TypeVar("Name", str, int)

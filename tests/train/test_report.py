@@ -7,10 +7,10 @@ import pytest
 import yaml
 from rich.console import Console
 
-from train.findings import findings
-from train.plot import plot
-from train.summary import Lead, read_bench
-from train.tables import summarize
+from train.report.findings import findings
+from train.report.plot import plot
+from train.report.summary import Lead, read_bench
+from train.report.tables import summarize
 
 VALUES = {"pepg": [11.0, 11.2, 11.4], "ppo": [9.0, 9.2, 9.4], "a2c": [8.0, 8.2, 8.4]}
 
@@ -150,7 +150,7 @@ def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
 
 
 def test_plotting_imports_nothing_that_trains() -> None:
-    program = "import sys, train.plot; print([m for m in ('agents', 'stable_baselines3') if m in sys.modules])"
+    program = "import sys, train.report.plot; print([m for m in ('agents', 'stable_baselines3') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from train.findings import listing, number
-from train.statistics import Estimate
+from train.report.findings import listing, number
+from train.report.statistics import Estimate
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 #: With fewer seeds an interval is little more than the worst and the best of them.

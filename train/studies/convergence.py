@@ -14,10 +14,10 @@ from agents.planning import gradient_ascent, natural_policy_gradient, pepg
 from perf_envs import PerformativeMDP
 from perf_envs.validation import check_count
 from train.engines import check_engine, in_parallel
-from train.statistics import Estimate, estimate_curve, estimate_iqm
+from train.report.statistics import Estimate, estimate_curve, estimate_iqm
+from train.report.style import INK, PALETTE, drawing, new_figure
 from train.studies.claims import FAILS, HOLDS, UNDECIDED, Claim, is_below, written
 from train.studies.page import StudyPage
-from train.style import INK, PALETTE, drawing, new_figure
 
 NAME, ENV, N_ITERATIONS = "convergence", "SoftmaxPeMDP-v0", 1000
 #: Gaps below this share of the first one count as none: they are rounding.

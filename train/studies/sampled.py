@@ -10,13 +10,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from train.bench import BenchReport, make_runs
-from train.findings import listing, number
+from train.report.findings import listing, number
+from train.report.statistics import Estimate, Floats, estimate_iqm, estimate_spread
+from train.report.style import INK, PALETTE, drawing, new_figure
 from train.run import Run, plan_run, read_result
-from train.statistics import Estimate, Floats, estimate_iqm, estimate_spread
 from train.studies.claims import HOLDS, SEEDS_TO_DECIDE, Claim, is_largest, written
 from train.studies.definitions import ENV, RESPONSES, STABILITY_SEEKING, STANDARD, Level, SampledStudy
 from train.studies.page import StudyPage
-from train.style import INK, PALETTE, drawing, new_figure
 
 _FIGURES = ("performative_value", "stability_gap", "optimality_gap", "best_value", "uniform_value")
 Values = Mapping[str, Mapping[str, Floats]]

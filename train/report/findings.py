@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from train.summary import AlgorithmResults, Lead, WorldResults
+from train.report.summary import AlgorithmResults, Lead, WorldResults
 
 #: Relative difference of two values below which they count as equal.
 _TIE = 1e-9

@@ -24,10 +24,10 @@ from perf_envs import Dynamics, PerformativeEnv, exact
 from perf_envs.grids import MOVES
 from perf_envs.gridworld import PerformativeGridWorld
 from perf_envs.pricing import PerformativePricing
-from train.findings import number
+from train.report.findings import number
+from train.report.style import INK, MUTED, RULE, new_figure
+from train.report.summary import WorldResults
 from train.results import SavedRun
-from train.style import INK, MUTED, RULE, new_figure
-from train.summary import WorldResults
 
 Table = NDArray[np.float64]
 

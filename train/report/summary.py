@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from train.report.statistics import Estimate, estimate_iqm, probability_of_improvement
 from train.results import Plan, SavedRun, find_runs, read_failures, read_plan
-from train.statistics import Estimate, estimate_iqm, probability_of_improvement
 
 #: The algorithm whose advantage over the others is reported.
 OURS = "pepg"

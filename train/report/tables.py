@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from train.findings import lead, number
-from train.statistics import Estimate
-from train.summary import OURS, AlgorithmResults, Bench, WorldResults, advantage
+from train.report.findings import lead, number
+from train.report.statistics import Estimate
+from train.report.summary import OURS, AlgorithmResults, Bench, WorldResults, advantage
 
 _VALUES = ("J, IQM [95 % interval]", "J, worst seed", "J, best seed")
 _FIGURES = (*_VALUES, "stability gap", "optimality gap", "discounted return", "episode return")

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from train.statistics import Estimate, estimate_curve
-from train.style import INK, MUTED, Look, new_figure
-from train.summary import AlgorithmResults, WorldResults
+from train.report.statistics import Estimate, estimate_curve
+from train.report.style import INK, MUTED, Look, new_figure
+from train.report.summary import AlgorithmResults, WorldResults
 
 Looks = Mapping[str, Look]
 VALUE_LABEL = "performative value J"

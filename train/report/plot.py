@@ -9,14 +9,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from train.figures import final_values, gaps, learning_curves, value_per_deployment
 from train.files import write_text, write_with
-from train.findings import findings
-from train.policy_figures import caption, deployed_policies
-from train.report import Plot, WorldSection, render_report
-from train.style import drawing, looks
-from train.summary import Bench, WorldResults, read_bench
-from train.tables import Summary, summarize
+from train.report.figures import final_values, gaps, learning_curves, value_per_deployment
+from train.report.findings import findings
+from train.report.page import Plot, WorldSection, render_report
+from train.report.policy_figures import caption, deployed_policies
+from train.report.style import drawing, looks
+from train.report.summary import Bench, WorldResults, read_bench
+from train.report.tables import Summary, summarize
 
 REPORT, SUMMARY, SUMMARY_LATEX, PLOTS = "report.html", "summary.md", "summary.tex", "plots"
 

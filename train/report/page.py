@@ -10,8 +10,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from train.summary import Bench, WorldResults
-from train.tables import Summary
+from train.report.summary import Bench, WorldResults
+from train.report.tables import Summary
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
