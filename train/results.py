@@ -60,8 +60,13 @@ class SavedRun:
         """Return the exact figures along the training."""
         return pd.read_csv(self.folder / "evaluations.csv")
 
+    def progress(self) -> pd.DataFrame:
+        """Return what the algorithm logged along the training, an empty table where it logged nothing."""
+        path = self.folder / "progress.csv"
+        return pd.read_csv(path) if path.is_file() and path.stat().st_size else pd.DataFrame()
+
     def policy(self) -> NDArray[np.float64]:
-        """Return the final policy table ``[S, A]``."""
+        """Return the final policy: a table ``[S, A]``, or what a continuous world has instead."""
         table: NDArray[np.float64] = np.load(self.folder / "policy.npy")
         return table
 

@@ -1,63 +1,70 @@
-"""Sentences about who won, written from the data."""
+"""Sentences about who won in a world, written from the data."""
 
 from __future__ import annotations
 
-from train.report.summary import AlgorithmResults, Lead, WorldResults
+from collections.abc import Sequence
 
-#: Relative difference of two values below which they count as equal.
-_TIE = 1e-9
+from train.report.statistics import Estimate, Lead
+from train.report.summary import AT_OPTIMUM, AlgorithmResults, WorldResults
+from train.report.words import all_or_listing, counted, lead, listing, number, percent
+
 #: With fewer seeds an interval is little more than the worst and the best of them: the first only leads.
-_SEEDS_TO_WIN = 3
-
-
-def number(value: float | None, decimals: int) -> str:
-    """Return a number with a fixed number of decimals, a dash where there is none."""
-    return "–" if value is None else f"{value:.{decimals}f}".replace("-", "−")
-
-
-def lead(ahead: Lead, decimals: int) -> str:
-    """Return a lead in percent, or in units of reward where percents say nothing."""
-    text = f"{ahead.difference:+.{decimals}f}" if ahead.percent is None else f"{ahead.percent:+.1f}\u00a0%"
-    return text.replace("-", "−")
-
-
-def listing(names: list[str]) -> str:
-    """Return ``a, b and c``."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+SEEDS_TO_WIN = 3
+#: Share of the way by which a value may lie above the best known and still be the same.
+_ROUNDING = 1e-6
+#: Rivals that the first sentence names.
+_NAMED = 3
 
 
 def findings(world: WorldResults) -> list[str]:
     """Return what the results in a world say, one sentence each."""
     first, *rest = world.ranking
     sentences = [_winner(world, first, rest)]
-    if rest and not tied(first, rest[0]):
+    if rest and not world.tied(first, rest[0]):
         sentences += [_certainty(first, rest), _seed_by_seed(first, rest)]
-    sentences += [_against_optimum(world, first), _stability(world)]
-    return [sentence for sentence in sentences if sentence]
+    sentences += [_against_optimum(world, first), _against_uninformed(world), _ablation_ahead(world, first)]
+    return [sentence for sentence in [*sentences, _stability(world)] if sentence]
 
 
-def tied(first: AlgorithmResults, second: AlgorithmResults) -> bool:
-    """Whether two algorithms have the same interquartile mean."""
-    a, b = first.value.value, second.value.value
-    return abs(a - b) <= _TIE * max(abs(a), abs(b))
+def compared(name: str, mine: Estimate, others: dict[str, Estimate]) -> str:
+    """Return where an interval lies among others, by their names."""
+    parts = {
+        "lies above": [other for other, estimate in others.items() if mine.is_above(estimate)],
+        "overlaps": [other for other, estimate in others.items() if mine.overlaps(estimate)],
+        "lies below": [other for other, estimate in others.items() if estimate.is_above(mine)],
+    }
+    said = [
+        f"{verb} {'that' if len(names) == 1 else 'those'} of {all_or_listing(names, len(others), 'of them')}"
+        for verb, names in parts.items()
+        if names
+    ]
+    return f"{name} {listing(said)}"
+
+
+def seeds_of(many: Sequence[AlgorithmResults]) -> int:
+    """Return the smallest number of runs that any of the algorithms has."""
+    return min(len(results.runs) for results in many)
 
 
 def _winner(world: WorldResults, first: AlgorithmResults, rest: list[AlgorithmResults]) -> str:
     value = f"a performative value J of {number(first.value.value, world.decimals)} (interquartile mean)"
     if not rest:
         return f"{first.label} reaches {value}; there is nothing to compare it with."
-    equals = [results for results in rest if tied(first, results)]
+    equals = [results for results in rest if world.tied(first, results)]
     if equals:
         names = listing([first.label, *(results.label for results in equals)])
+        if world.at_optimum(first):
+            best = number(world.best_value, world.decimals)
+            return f"{names} tie at the best known value, {best} (within {percent(AT_OPTIMUM, 1)} of the way there)."
         return f"{names} tie for first place: each reaches {value}."
-    others = listing([_behind(world, first, results) for results in rest])
+    behind = [_behind(world, first, results) for results in rest[:_NAMED]]
+    behind += [counted(len(rest) - _NAMED, "other")] if len(rest) > _NAMED else []
     verb = "wins" if _is_certain(first, rest) else "leads"
-    return f"{first.label} {verb} with {value}, ahead of {others}."
+    return f"{first.label} {verb} with {value}, ahead of {listing(behind)}."
 
 
 def _is_certain(first: AlgorithmResults, rest: list[AlgorithmResults]) -> bool:
-    several = min(len(results.runs) for results in (first, *rest)) >= _SEEDS_TO_WIN
-    return several and not any(first.value.overlaps(results.value) for results in rest)
+    return seeds_of([first, *rest]) >= SEEDS_TO_WIN and all(first.value.is_above(results.value) for results in rest)
 
 
 def _behind(world: WorldResults, first: AlgorithmResults, other: AlgorithmResults) -> str:
@@ -66,40 +73,70 @@ def _behind(world: WorldResults, first: AlgorithmResults, other: AlgorithmResult
 
 
 def _certainty(first: AlgorithmResults, rest: list[AlgorithmResults]) -> str:
-    if min(len(results.runs) for results in (first, *rest)) < 2:
+    if seeds_of([first, *rest]) < 2:
         return "With a single seed there are no intervals: the order may be chance."
     overlapping = [results.label for results in rest if first.value.overlaps(results.value)]
     if overlapping:
-        return f"Its 95\u00a0% interval overlaps that of {listing(overlapping)}: that order may be chance."
-    return f"Its 95\u00a0% interval lies above {'that' if len(rest) == 1 else 'those'} of {_labels(rest)}."
+        names = all_or_listing(overlapping, len(rest))
+        return f"Its 95\u00a0% interval overlaps that of {names}: that order may be chance."
+    names = all_or_listing([results.label for results in rest], len(rest))
+    return f"Its 95\u00a0% interval lies above {'that' if len(rest) == 1 else 'those'} of {names}."
 
 
 def _seed_by_seed(first: AlgorithmResults, rest: list[AlgorithmResults]) -> str:
-    beaten = [results for results in rest if first.values.min() > results.values.max()]
-    if not beaten or min(len(results.runs) for results in (first, *rest)) < 2:
+    beaten = [results.label for results in rest if first.values.min() > results.values.max()]
+    if not beaten or seeds_of([first, *rest]) < 2:
         return ""
-    return f"Even its worst seed is better than the best seed of {_labels(beaten)}."
+    return f"Even its worst seed is better than the best seed of {all_or_listing(beaten, len(rest))}."
 
 
 def _against_optimum(world: WorldResults, first: AlgorithmResults) -> str:
-    best, uniform = world.best_value, world.uniform_value
-    if best is None or best <= uniform:
+    if world.scale is None:
         return ""
-    share = f"{100.0 * (first.value.value - uniform) / (best - uniform):.0f}\u00a0%".replace("-", "−")
-    low, high = number(uniform, world.decimals), number(best, world.decimals)
-    return f"From the uniform policy ({low}) to the best known optimum ({high}), {first.label} is {share} of the way."
+    ours = world.ours
+    shown = [first] if ours is None or ours is first else [first, ours]
+    ways = listing([f"{results.label} is {percent(_share(world, results))} of the way" for results in shown])
+    low, high = number(world.uniform_value, world.decimals), number(world.best_value, world.decimals)
+    sentence = f"From the uniform policy ({low}) to the best known optimum ({high}), {ways}."
+    beyond = [results.label for results in world.algorithms if _share(world, results) > 1.0 + _ROUNDING]
+    return f"{sentence} Beyond that: {listing(beyond)}; a better policy is known now." if beyond else sentence
+
+
+def _share(world: WorldResults, results: AlgorithmResults) -> float:
+    return (results.value.value - world.uniform_value) / (world.scale or 1.0)
+
+
+def _against_uninformed(world: WorldResults) -> str:
+    """Return our algorithm against the methods that do not know the response map."""
+    ours = world.ours
+    others = [results for results in world.competitors if not results.knows]
+    if ours is None or len(others) < 2:
+        return ""
+    against = f"Against the {counted(len(others), 'method')} that do not know the response map"
+    if seeds_of([ours, *others]) < SEEDS_TO_WIN:
+        return f"{against}, fewer than {SEEDS_TO_WIN} seeds decide nothing."
+    where = compared("interval", ours.value, {results.label: results.value for results in others})
+    return f"{against}, {ours.label}'s {where}."
+
+
+def _ablation_ahead(world: WorldResults, first: AlgorithmResults) -> str:
+    ahead = [
+        results.label
+        for results in world.algorithms
+        if results not in world.competitors
+        and results.value.value > first.value.value
+        and not world.tied(first, results)
+    ]
+    return f"Among the ablations, {listing(ahead)} reached a higher J still." if ahead else ""
 
 
 def _stability(world: WorldResults) -> str:
-    if len(world.algorithms) < 2:
+    known = [(results.estimated("stability_gap"), results.label) for results in world.algorithms]
+    gaps = sorted((gap.value, label) for gap, label in known if gap is not None)
+    if len(gaps) < 2:
         return ""
-    gaps = sorted((results.estimated("stability_gap").value, results.label) for results in world.algorithms)
     (low, nearest), (high, farthest) = gaps[0], gaps[-1]
     return (
         f"Nearest to performative stability, which is another thing than a high J, is {nearest} "
         f"(stability gap {number(low, world.decimals)}); farthest is {farthest} ({number(high, world.decimals)})."
     )
-
-
-def _labels(many: list[AlgorithmResults]) -> str:
-    return listing([results.label for results in many])

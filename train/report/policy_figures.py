@@ -24,9 +24,10 @@ from perf_envs import Dynamics, PerformativeEnv, exact
 from perf_envs.grids import MOVES
 from perf_envs.gridworld import PerformativeGridWorld
 from perf_envs.pricing import PerformativePricing
-from train.report.findings import number
+from train.report.names import base
 from train.report.style import INK, MUTED, RULE, new_figure
 from train.report.summary import WorldResults
+from train.report.words import number
 from train.results import SavedRun
 
 Table = NDArray[np.float64]
@@ -47,11 +48,17 @@ _ARROW |= {"headwidth": 3.8, "headlength": 3.6, "headaxislength": 3.4}
 _WRITABLE = 120
 
 
-def deployed_policies(world: WorldResults) -> Figure:
-    """Draw the policy of every algorithm's median run, and how the world answers it."""
+def deployed_policies(world: WorldResults) -> tuple[Figure, str] | None:
+    """Draw the policy of every algorithm's median run, and how the world answers it.
+
+    Returns:
+        The picture and what it shows, in words; ``None`` where there is no picture of such policies.
+    """
     env = _make(world.algorithms[0].median_run)
+    if env is None:
+        return None
     picture = _picture(env)
-    columns = min(len(world.algorithms), 3)
+    columns = min(len(world.algorithms), 3 if len(world.algorithms) <= 6 else 4)
     rows = -(-len(world.algorithms) // columns)
     figure, panels = new_figure(picture.width * columns, picture.height * rows + picture.footer, rows, columns)
     image = None
@@ -71,12 +78,7 @@ def deployed_policies(world: WorldResults) -> Figure:
         figure.colorbar(image, ax=panels, label=picture.scale, shrink=0.85)
     if picture.handles:
         figure.legend(handles=picture.handles, loc="outside lower center", ncols=len(picture.handles))
-    return figure
-
-
-def caption(world: WorldResults) -> str:
-    """Return what the picture shows, in words."""
-    return _picture(_make(world.algorithms[0].median_run)).caption
+    return figure, picture.caption
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,9 @@ def _picture(env: PerformativeEnv) -> _Picture:
     return _Picture(_draw_table, text, 3.1, min(8.0, 1.2 + 0.2 * env.n_states), scale="probability")
 
 
-def _make(run: SavedRun) -> PerformativeEnv:
-    env = gym.make(run.result["env"], **(run.config.get("env_kwargs") or {})).unwrapped
-    if not isinstance(env, PerformativeEnv):
-        raise ValueError(f"{run.folder} is not a run in a performative world")
-    return env
+def _make(run: SavedRun) -> PerformativeEnv | None:
+    env = gym.make(base(run.result["env"]), **(run.config.get("env_kwargs") or {})).unwrapped
+    return env if isinstance(env, PerformativeEnv) else None
 
 
 def _draw_grid(env: PerformativeGridWorld, axes: Axes, table: Table, dynamics: Dynamics) -> AxesImage:

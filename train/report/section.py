@@ -1,0 +1,83 @@
+"""What HTML, Markdown and LaTeX are written from: sections with sentences, tables and plots."""
+
+from __future__ import annotations
+
+import base64
+import io
+import urllib.parse
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from train.report.table import Table
+
+#: Signs that need no escape in a data URI between quotes; the colon has one, so that no address looks like a link.
+_SAFE = " !$()*+,-./;=?@[]^_`{|}~'"
+_KINDS = {"svg": "image/svg+xml", "png": "image/png"}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture with its heading and caption.
+
+    Attributes:
+        file: its name in the folder of plots.
+        title: heading.
+        caption: how to read it.
+        data: the file's content.
+        wide: whether it needs the width of the page.
+    """
+
+    file: str
+    title: str
+    caption: str
+    data: bytes
+    wide: bool = False
+
+    @property
+    def uri(self) -> str:
+        """The picture as a data URI, so that no file and no network is needed to show it."""
+        kind = self.file.rsplit(".", 1)[-1]
+        if kind == "svg":  # text: escaped it is shorter than in base 64
+            return f"data:{_KINDS[kind]},{urllib.parse.quote(self.data, safe=_SAFE)}"
+        return f"data:{_KINDS[kind]};base64,{base64.b64encode(self.data).decode('ascii')}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A page of the report.
+
+    Attributes:
+        anchor: where links lead.
+        part: what it is listed under; empty for the overview.
+        title: heading.
+        about: what has been done.
+        findings: sentences, the first of which says most.
+        tables: in order.
+        plots: in order.
+    """
+
+    anchor: str
+    part: str
+    title: str
+    about: str = ""
+    findings: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    plots: tuple[Plot, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything there is to say about a results folder: facts as pairs of name and text, failures, sections."""
+
+    facts: tuple[tuple[str, str], ...]
+    failures: tuple[dict[str, object], ...]
+    sections: tuple[Section, ...]
+
+
+def drawn(file: str, title: str, caption: str, figure: Figure, wide: bool = False) -> Plot:
+    """Return a figure as a plot in the format that the file's name says."""
+    buffer, kind = io.BytesIO(), file.rsplit(".", 1)[-1]
+    clean = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    figure.savefig(buffer, format=kind, metadata=clean)
+    return Plot(file, title, caption, buffer.getvalue(), wide)
