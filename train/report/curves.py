@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from train.report.names import OURS
 from train.report.resampling import Floats
 from train.report.statistics import estimate_curve, iqm
-from train.report.style import INK, MUTED, Look, new_figure, new_sheet
+from train.report.style import COLUMNS, INK, MUTED, Look, new_figure, new_sheet
 from train.report.summary import AlgorithmResults, WorldResults
 
 Looks = Mapping[str, Look]
@@ -62,7 +62,7 @@ def value_per_deployment(world: WorldResults, looks: Looks) -> Figure:
     return _draw(world, looks, curves, axis)
 
 
-def moves(world: WorldResults, looks: Looks, column: str, label: str) -> Figure | None:
+def moves(world: WorldResults, looks: Looks, column: str, label: str, main_only: bool = False) -> Figure | None:
     """Draw how far the world moved at the deployments along training: interquartile mean over seeds.
 
     Args:
@@ -70,12 +70,15 @@ def moves(world: WorldResults, looks: Looks, column: str, label: str) -> Figure 
         looks: of the algorithms.
         column: of ``progress.csv``.
         label: of the vertical axis.
+        main_only: leave out the small panels where there would be some.
 
     Returns:
         ``None`` where nothing moved, or nothing was recorded.
     """
     found = {results.algo: _recorded(results, column) for results in world.algorithms}
     curves = {algo: curve for algo, curve in found.items() if curve is not None}
+    if main_only and len(curves) > FEW:
+        curves = {results.algo: curves[results.algo] for results in world.main if results.algo in curves}
     heights = np.concatenate([curve.middle[curve.middle > 0.0] for curve in curves.values()] or [np.zeros(0)])
     if not heights.size:
         return None
@@ -93,12 +96,12 @@ def reference_lines(axes: Axes, world: WorldResults, vertical: bool = False) -> 
 
 def _values(results: AlgorithmResults, column: str) -> Curve:
     """Return the value where the first run was evaluated."""
-    at, values = _over_seeds([run.evaluations() for run in results.runs], column, "performative_value")
+    at, values = _over_seeds([run.evaluations for run in results.runs], column, "performative_value")
     return Curve(at, *estimate_curve(values))
 
 
 def _recorded(results: AlgorithmResults, column: str) -> Curve | None:
-    tables = [run.progress() for run in results.runs]
+    tables = [run.moves for run in results.runs]
     if not all({column, "perf/round"} <= set(table.columns) for table in tables):
         return None
     tables = [table[["perf/round", column]].dropna() for table in tables]
@@ -131,13 +134,15 @@ def _draw(world: WorldResults, looks: Looks, curves: Mapping[str, Curve], axis: 
     _main_panel(large, main, looks, curves, axis)
     large.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=3.2, fontsize=9.5)
     ours = next((results for results in main if results.algo == OURS), None)
-    for axes, results in zip(small, sorted(rest, key=lambda results: results.like is not None), strict=True):
+    rest.sort(key=lambda results: results.like is not None)
+    for index, (axes, results) in enumerate(zip(small, rest, strict=True)):
         if ours is not None:
-            _plot(axes, ours, looks, curves, thin=True)
-        _plot(axes, results, looks, curves)
-        _finish(axes, axis)
+            _plot(axes, ours, looks, curves, width=0.9)
+        _plot(axes, results, looks, curves, width=1.4)
+        _finish(axes, axis, ticks=3)
         axes.set_title(results.label if results.like is None else f"{results.label} (ablation)", fontsize=8.0)
-        axes.tick_params(labelsize=7.0)
+        axes.grid(visible=False)
+        axes.tick_params(labelsize=7.0, labelleft=index % COLUMNS == 0)
     _share_heights(small)
     return figure
 
@@ -146,36 +151,45 @@ def _main_panel(
     axes: Axes, main: Sequence[AlgorithmResults], looks: Looks, curves: Mapping[str, Curve], axis: _Axis
 ) -> None:
     for results in main:
-        _plot(axes, results, looks, curves)
+        _plot(axes, results, looks, curves, marked=True)
     _finish(axes, axis)
     axes.set(xlabel=axis.x, ylabel=axis.y)
 
 
-def _plot(axes: Axes, results: AlgorithmResults, looks: Looks, curves: Mapping[str, Curve], thin: bool = False) -> None:
+def _plot(
+    axes: Axes,
+    results: AlgorithmResults,
+    looks: Looks,
+    curves: Mapping[str, Curve],
+    width: float = 1.7,
+    marked: bool = False,
+) -> None:
     look, curve = looks[results.algo], curves[results.algo]
-    if curve.low is not None and curve.high is not None and not thin:
+    if curve.low is not None and curve.high is not None and width > 1.0:
         axes.fill_between(curve.at, curve.low, curve.high, color=look.color, alpha=0.18, linewidth=0)
     axes.plot(
         curve.at,
         np.where(curve.middle > 0.0, curve.middle, np.nan) if curve.low is None else curve.middle,
         color=look.color,
-        linestyle="-" if thin else look.line,
-        marker="" if thin else look.marker,
+        linestyle=look.line if marked else "-",
+        marker=look.marker if marked else "",
         markersize=3.5,
         markevery=max(1, len(curve.at) // 10),
-        linewidth=0.9 if thin else 1.7,
+        linewidth=width,
         label=results.label,
     )
 
 
-def _finish(axes: Axes, axis: _Axis) -> None:
+def _finish(axes: Axes, axis: _Axis, ticks: int = 7) -> None:
     if axis.references is not None:
         axis.references(axes)
     if axis.log_y:
         axes.set_yscale("log")
     if axis.log_x:
         axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())
+    for part, log in ((axes.xaxis, axis.log_x), (axes.yaxis, axis.log_y)):
+        part.set_major_locator(LogLocator(numticks=ticks) if log else MaxNLocator(ticks))
+        part.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     axes.margins(x=0.01)
 

@@ -44,8 +44,10 @@ _FAINT, _NEVER = 0.05, 1e-9
 #: Arrows in units of cells.
 _ARROW: Any = {"angles": "xy", "scale_units": "xy", "scale": 1.0, "units": "xy", "width": 0.05}
 _ARROW |= {"headwidth": 3.8, "headlength": 3.6, "headaxislength": 3.4}
-#: Cells up to which numbers are written into a heat map.
-_WRITABLE = 120
+#: Cells, in all panels, up to which numbers are written into a heat map.
+_WRITABLE = 600
+#: Panels beyond which they are drawn smaller, and how much.
+_FEW, _SHRUNK = 6, 0.82
 
 
 def deployed_policies(world: WorldResults) -> tuple[Figure, str] | None:
@@ -58,9 +60,12 @@ def deployed_policies(world: WorldResults) -> tuple[Figure, str] | None:
     if env is None:
         return None
     picture = _picture(env)
-    columns = min(len(world.algorithms), 3 if len(world.algorithms) <= 6 else 4)
+    many = len(world.algorithms) > _FEW
+    columns = min(len(world.algorithms), 4 if many else 3)
     rows = -(-len(world.algorithms) // columns)
-    figure, panels = new_figure(picture.width * columns, picture.height * rows + picture.footer, rows, columns)
+    shrunk = _SHRUNK if many else 1.0
+    size = (shrunk * picture.width * columns, shrunk * picture.height * rows + picture.footer)
+    figure, panels = new_figure(*size, rows, columns)
     image = None
     for axes, results in zip(panels, world.algorithms, strict=False):
         run = results.median_run
@@ -69,9 +74,11 @@ def deployed_policies(world: WorldResults) -> tuple[Figure, str] | None:
             dynamics = env.problem.response(table)
         value = number(run.result["performative_value"], world.decimals)
         title = f"{results.label}, seed {run.result['seed']}: J = {value}"
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title, fontsize=8 if many else 9)
         axes.grid(visible=False)
         image = picture.draw(axes, table, dynamics)
+        if many and picture.scale:
+            axes.label_outer()
     for axes in panels[len(world.algorithms) :]:
         axes.set_axis_off()
     if picture.scale and image is not None:
@@ -163,7 +170,8 @@ def _draw_prices(env: PerformativePricing, axes: Axes, table: Table, dynamics: D
         vmax=env.prices[-1],
         extent=(-0.5, env.horizon - 0.5, 0.5, env.inventory + 0.5),
     )
-    if prices.size <= _WRITABLE:
+    figure = axes.get_figure(root=True)
+    if figure is not None and prices.size * len(figure.axes) <= _WRITABLE:
         for (unit, period), price in np.ndenumerate(prices):
             if not np.isnan(price):
                 bright = price > (env.prices[0] + env.prices[-1]) / 2

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import urllib.parse
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from train.report.table import Table
 
 #: Signs that need no escape in a data URI between quotes; the colon has one, so that no address looks like a link.
 _SAFE = " !$()*+,-./;=?@[]^_`{|}~'"
+#: Colours of a picture made of pixels.
+_COLORS = 200
+_SWAP_QUOTES = bytes.maketrans(b"\"'", b"'\"")
 _KINDS = {"svg": "image/svg+xml", "png": "image/png"}
 
 
@@ -38,8 +43,8 @@ class Plot:
     def uri(self) -> str:
         """The picture as a data URI, so that no file and no network is needed to show it."""
         kind = self.file.rsplit(".", 1)[-1]
-        if kind == "svg":  # text: escaped it is shorter than in base 64
-            return f"data:{_KINDS[kind]},{urllib.parse.quote(self.data, safe=_SAFE)}"
+        if kind == "svg":  # text: escaped it is shorter than in base 64, and more so with the other kind of quotes
+            return f"data:{_KINDS[kind]},{urllib.parse.quote(self.data.translate(_SWAP_QUOTES), safe=_SAFE)}"
         return f"data:{_KINDS[kind]};base64,{base64.b64encode(self.data).decode('ascii')}"
 
 
@@ -77,7 +82,19 @@ class Report:
 
 def drawn(file: str, title: str, caption: str, figure: Figure, wide: bool = False) -> Plot:
     """Return a figure as a plot in the format that the file's name says."""
-    buffer, kind = io.BytesIO(), file.rsplit(".", 1)[-1]
-    clean = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    figure.savefig(buffer, format=kind, metadata=clean)
-    return Plot(file, title, caption, buffer.getvalue(), wide)
+    return Plot(file, title, caption, _svg(figure) if file.endswith(".svg") else _png(figure), wide)
+
+
+def _svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    # A hundredth of a point is enough, and indentation is for nobody.
+    return re.sub(rb"\n\s+", b"\n", re.sub(rb"(\b[1-9]\d*\.\d\d)\d+", rb"\1", buffer.getvalue()))
+
+
+def _png(figure: Figure) -> bytes:
+    raw, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(raw, format="png", metadata={"Software": None})
+    with Image.open(raw) as image:
+        image.convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()

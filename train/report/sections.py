@@ -89,17 +89,12 @@ def _group(group: Group, look: Looks, ours: str) -> Section:
 def _world(bench: Bench, world: WorldResults, look: Looks) -> Section:
     many = len(world.algorithms) > FEW
     beside = " Small panels: the other methods and ablations, PePG thin in blue beside each." if many else ""
+    rewards = moves(world, look, "perf/reward_shift", "shift of r", main_only=True)
     candidates = [
         ("learning_curves", "Learning curves", f"{_VALUE}{beside}", learning_curves(world, look), many),
         ("value_per_deployment", "Value per deployment", _DEPLOYMENT, value_per_deployment(world, look), many),
         ("shift", "How far the transitions moved", _MOVED, moves(world, look, "perf/shift", "shift of P"), many),
-        (
-            "reward_shift",
-            "How far the rewards moved",
-            _MOVED,
-            moves(world, look, "perf/reward_shift", "shift of r"),
-            many,
-        ),
+        ("reward_shift", "How far the rewards moved", f"{_MOVED}{' Main comparison only.' * many}", rewards, False),
         ("final_values", "Final policies", _FINAL, final_values(world, look), False),
         ("gaps", "Gaps", _GAPS, gaps(world, look), False),
     ]
