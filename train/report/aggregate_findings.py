@@ -45,6 +45,7 @@ def _ablations(group: Group, first: Entrant) -> str:
 
 def _improvements(items: tuple[Improvement, ...], ours: str) -> list[str]:
     decided = [item for item in items if item.n_runs >= SEEDS_TO_WIN]
+    everyone = [item.label for item in decided]
     verdicts = {
         f"A random run of {ours} is more probably better than worse against": [
             item.label for item in decided if item.probability.is_above(_EVEN)
@@ -56,4 +57,4 @@ def _improvements(items: tuple[Improvement, ...], ours: str) -> list[str]:
             item.label for item in decided if item.probability.overlaps(_EVEN)
         ],
     }
-    return [f"{text} {all_or_listing(names, len(decided))}." for text, names in verdicts.items() if names]
+    return [f"{text} {all_or_listing(names, everyone)}." for text, names in verdicts.items() if names]

@@ -41,8 +41,10 @@ def remarks(group: Group) -> list[str]:
     if group.unscored:
         names = listing([world.title for world in group.unscored])
         said.append(f"Left out, because no policy better than the uniform one is known there: {names}.")
+    absent: dict[str, list[str]] = {}
     for label, worlds in group.missing.items():
-        said.append(f"Not in the aggregates: {label}, which did not take part in {listing(worlds)}.")
+        absent.setdefault(listing(worlds), []).append(label)
+    said += [f"Not in the aggregates, absent from {where}: {listing(labels)}." for where, labels in absent.items()]
     cut = [entrant for entrant in group.entrants if entrant.n_runs < entrant.n_most]
     if cut:
         names = listing([f"{entrant.label} ({entrant.n_runs} of up to {entrant.n_most})" for entrant in cut])

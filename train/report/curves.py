@@ -140,7 +140,7 @@ def _draw(world: WorldResults, looks: Looks, curves: Mapping[str, Curve], axis: 
             _plot(axes, ours, looks, curves, width=0.9)
         _plot(axes, results, looks, curves, width=1.4)
         _finish(axes, axis, ticks=3)
-        axes.set_title(results.label if results.like is None else f"{results.label} (ablation)", fontsize=8.0)
+        axes.set_title(results.label, fontsize=7.5, fontweight="normal", pad=4.0)
         axes.grid(visible=False)
         axes.tick_params(labelsize=7.0, labelleft=index % COLUMNS == 0)
     _share_heights(small)

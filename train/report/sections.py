@@ -10,7 +10,7 @@ from train.report.aggregates import Group, groups
 from train.report.curves import FEW, Looks, learning_curves, moves, value_per_deployment
 from train.report.facts import facts, unequal
 from train.report.figures import final_values, gaps
-from train.report.findings import findings
+from train.report.findings import findings, tally
 from train.report.names import OURS, slug
 from train.report.policy_figures import deployed_policies
 from train.report.section import Plot, Report, Section, drawn
@@ -19,6 +19,8 @@ from train.report.style import looks
 from train.report.summary import Bench, WorldResults
 from train.report.tables import effort_table, world_table
 
+#: Up to so many worlds have their sentences in the overview.
+_FEW_WORLDS = 6
 #: Sentences about a world that the overview repeats.
 _REPEATED = 2
 
@@ -43,7 +45,9 @@ def _overview(bench: Bench, found: list[Group], ours: str) -> Section:
     said = [
         f"{group.title}: {' '.join(group_findings(group, ours)[:_REPEATED])}" for group in found if group.is_aggregated
     ]
-    said += [f"{world.title}: {' '.join(findings(world)[:_REPEATED])}" for world in bench.worlds]
+    said += tally(bench)
+    if len(bench.worlds) <= _FEW_WORLDS:
+        said += [f"{world.title}: {' '.join(findings(world)[:_REPEATED])}" for world in bench.worlds]
     said += [f"Ablation: {sentence}" for sentence in ablation_findings(bench)]
     tables = tuple(score_matrix(group) for group in found if len(group.worlds) > 1 and group.scored)
     return Section("overview", "", "Overview", findings=tuple(said), tables=tables)
@@ -88,7 +92,8 @@ def _group(group: Group, look: Looks, ours: str) -> Section:
 
 def _world(bench: Bench, world: WorldResults, look: Looks) -> Section:
     many = len(world.algorithms) > FEW
-    beside = " Small panels: the other methods and ablations, PePG thin in blue beside each." if many else ""
+    ours = f", {world.ours.label} thin in blue beside each" if world.ours else ""
+    beside = f" Small panels: the other methods and ablations{ours}." if many else ""
     rewards = moves(world, look, "perf/reward_shift", "shift of r", main_only=True)
     candidates = [
         ("learning_curves", "Learning curves", f"{_VALUE}{beside}", learning_curves(world, look), many),

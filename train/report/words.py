@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from train.report.statistics import Estimate, Lead
 
-#: Lists of more names than this are cut short.
+#: Lists of more names than this are cut short, if they can be.
 _LONG = 6
+#: So many may be missing from "all others but".
+_MISSING = 3
 
 
 def number(value: float | None, decimals: int) -> str:
@@ -41,9 +43,12 @@ def listing(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def all_or_listing(names: Sequence[str], total: int, which: str = "others") -> str:
-    """Return the names, or ``all 12 others`` where they are many and nobody is missing."""
-    return f"all {total} {which}" if len(names) == total and total > _LONG else listing(names)
+def all_or_listing(names: Sequence[str], everyone: Sequence[str], which: str = "others") -> str:
+    """Return the names, or ``all 12 others`` or ``all 12 others but A`` where they are many and few are missing."""
+    missing = [name for name in everyone if name not in names]
+    if len(names) <= _LONG or len(missing) > _MISSING:
+        return listing(names)
+    return f"all {len(everyone)} {which}{f' but {listing(missing)}' if missing else ''}"
 
 
 def counted(count: int, noun: str) -> str:
