@@ -8,7 +8,7 @@ from train.report.findings import SEEDS_TO_WIN, seeds_of
 from train.report.statistics import Estimate, probability_of_improvement
 from train.report.summary import AlgorithmResults, Bench, WorldResults
 from train.report.table import Cell, Row, Table
-from train.report.words import listing, number
+from train.report.words import listing, number, percent
 
 LOSES, GAINS, UNDECIDED = "loses", "gains", "undecided"
 
@@ -39,7 +39,7 @@ class Comparison:
         lost = self.whole.value.value - self.part.value.value
         if self.world.scale is None:
             return f"{number(lost, self.world.decimals)} of J"
-        return number(lost / self.world.scale, 3)
+        return f"{percent(lost / self.world.scale, 1)} of the way"
 
     @property
     def probability(self) -> Estimate:
@@ -81,7 +81,7 @@ def ablation_table(label: str, found: list[Comparison]) -> Table:
     ]
     columns = (f"J of {whole}", f"J of {label}", "lost", f"P({whole} better)", "verdict")
     note = (
-        "Interquartile means with 95 % intervals. Lost: as a share of the way from the uniform policy to the best "
+        "Interquartile means with 95 % intervals. Lost: in percent of the way from the uniform policy to the best "
         "known, or in units of J where that is said. “Loses” and “gains” where the intervals are disjoint."
     )
     return Table(f"Ablation: {label}", columns, tuple(rows), head="world", note=note)
@@ -99,5 +99,4 @@ def _sentence(label: str, found: list[Comparison]) -> str:
     open_ = [item.world.title for item in found if item.verdict == UNDECIDED]
     if open_:
         parts.append(f"cannot be told from {whole} by its interval in {listing(open_)}")
-    scaled = any(item.world.scale is not None and item.verdict != UNDECIDED for item in found)
-    return f"{label} {listing(parts)}.{' Numbers are shares of the way to the best known.' if scaled else ''}"
+    return f"{label} {listing(parts)}."

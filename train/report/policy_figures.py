@@ -48,6 +48,8 @@ _ARROW |= {"headwidth": 3.8, "headlength": 3.6, "headaxislength": 3.4}
 _WRITABLE = 600
 #: Panels beyond which they are drawn smaller, and how much.
 _FEW, _SHRUNK = 6, 0.82
+#: Between the two parts of a panel's title: in narrow panels they stand on two lines.
+_BREAK = {False: " ", True: "\n"}
 
 
 def deployed_policies(world: WorldResults) -> tuple[Figure, str] | None:
@@ -64,7 +66,7 @@ def deployed_policies(world: WorldResults) -> tuple[Figure, str] | None:
     columns = min(len(world.algorithms), 4 if many else 3)
     rows = -(-len(world.algorithms) // columns)
     shrunk = _SHRUNK if many else 1.0
-    size = (shrunk * picture.width * columns, shrunk * picture.height * rows + picture.footer)
+    size = (shrunk * picture.width * columns, shrunk * picture.height * rows + picture.footer + 0.12 * rows * many)
     figure, panels = new_figure(*size, rows, columns)
     image = None
     for axes, results in zip(panels, world.algorithms, strict=False):
@@ -73,7 +75,7 @@ def deployed_policies(world: WorldResults) -> tuple[Figure, str] | None:
         with torch.no_grad():
             dynamics = env.problem.response(table)
         value = number(run.result["performative_value"], world.decimals)
-        title = f"{results.label}, seed {run.result['seed']}: J = {value}"
+        title = f"{results.label},{_BREAK[many]}seed {run.result['seed']}: J = {value}"
         axes.set_title(title, fontsize=8 if many else 9)
         axes.grid(visible=False)
         image = picture.draw(axes, table, dynamics)
@@ -82,7 +84,7 @@ def deployed_policies(world: WorldResults) -> tuple[Figure, str] | None:
     for axes in panels[len(world.algorithms) :]:
         axes.set_axis_off()
     if picture.scale and image is not None:
-        figure.colorbar(image, ax=panels, label=picture.scale, shrink=0.85)
+        figure.colorbar(image, ax=panels, label=picture.scale, shrink=0.85, fraction=0.04, pad=0.02)
     if picture.handles:
         figure.legend(handles=picture.handles, loc="outside lower center", ncols=len(picture.handles))
     return figure, picture.caption

@@ -15,6 +15,8 @@ from train.report.table import Table
 
 #: Signs that need no escape in a data URI between quotes; the colon has one, so that no address looks like a link.
 _SAFE = " !$()*+,-./;=?@[]^_`{|}~'"
+#: Inches up to which two plots stand side by side.
+_HALF = 7.0
 #: Colours of a picture made of pixels.
 _COLORS = 200
 _SWAP_QUOTES = bytes.maketrans(b"\"'", b"'\"")
@@ -80,9 +82,15 @@ class Report:
     sections: tuple[Section, ...]
 
 
-def drawn(file: str, title: str, caption: str, figure: Figure, wide: bool = False) -> Plot:
+def drawn(file: str, title: str, caption: str, figure: Figure) -> Plot:
     """Return a figure as a plot in the format that the file's name says."""
-    return Plot(file, title, caption, _svg(figure) if file.endswith(".svg") else _png(figure), wide)
+    return Plot(
+        file,
+        title,
+        caption,
+        _svg(figure) if file.endswith(".svg") else _png(figure),
+        wide=figure.get_figwidth() > _HALF,
+    )
 
 
 def _svg(figure: Figure) -> bytes:

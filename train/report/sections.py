@@ -64,7 +64,6 @@ def _group(group: Group, look: Looks, ours: str) -> Section:
                 "Aggregates",
                 "Normalised scores over all worlds of the group with 95 % stratified bootstrap intervals.",
                 aggregate_intervals(group, look),
-                wide=True,
             ),
             drawn(
                 f"group_{name}_profiles.svg",
@@ -72,7 +71,6 @@ def _group(group: Group, look: Looks, ours: str) -> Section:
                 "Share of runs with a normalised score above τ, with pointwise 95 % bands. Higher is better; scores "
                 "below −1 lie left of the picture.",
                 performance_profiles(group, look),
-                wide=len(group.entrants) > FEW,
             ),
         ]
     if group.improvements:
@@ -96,16 +94,16 @@ def _world(bench: Bench, world: WorldResults, look: Looks) -> Section:
     beside = f" Small panels: the other methods and ablations{ours}." if many else ""
     rewards = moves(world, look, "perf/reward_shift", "shift of r", main_only=True)
     candidates = [
-        ("learning_curves", "Learning curves", f"{_VALUE}{beside}", learning_curves(world, look), many),
-        ("value_per_deployment", "Value per deployment", _DEPLOYMENT, value_per_deployment(world, look), many),
-        ("shift", "How far the transitions moved", _MOVED, moves(world, look, "perf/shift", "shift of P"), many),
-        ("reward_shift", "How far the rewards moved", f"{_MOVED}{' Main comparison only.' * many}", rewards, False),
-        ("final_values", "Final policies", _FINAL, final_values(world, look), False),
-        ("gaps", "Gaps", _GAPS, gaps(world, look), False),
+        ("learning_curves", "Learning curves", f"{_VALUE}{beside}", learning_curves(world, look)),
+        ("value_per_deployment", "Value per deployment", _DEPLOYMENT, value_per_deployment(world, look)),
+        ("shift", "How far the transitions moved", _MOVED, moves(world, look, "perf/shift", "shift of P")),
+        ("reward_shift", "How far the rewards moved", f"{_MOVED}{' Main comparison only.' * many}", rewards),
+        ("final_values", "Final policies", _FINAL, final_values(world, look)),
+        ("gaps", "Gaps", _GAPS, gaps(world, look)),
     ]
     plots = [
-        drawn(f"{world.env}_{name}.svg", title, caption, figure, wide)
-        for name, title, caption, figure, wide in candidates
+        drawn(f"{world.env}_{name}.svg", title, caption, figure)
+        for name, title, caption, figure in candidates
         if figure is not None
     ]
     tables = (world_table(bench, world),)
@@ -125,7 +123,7 @@ def _policies(world: WorldResults) -> list[Plot]:
         return []
     figure, caption = picture
     text = f"Each algorithm's median seed. {caption}"
-    return [drawn(f"{world.env}_policies.png", "Deployed policies", text, figure, wide=True)]
+    return [drawn(f"{world.env}_policies.png", "Deployed policies", text, figure)]
 
 
 def _ablations(bench: Bench) -> list[Section]:

@@ -46,6 +46,6 @@ def _section(page: StudyPage) -> Section:
             [(claim.text, claim.verdict, claim.because) for claim in page.claims],
         ),
     )
-    plot = drawn(f"study_{page.name}.svg", page.title, "Intervals are 95 % intervals.", page.figure, wide=True)
+    plot = drawn(f"study_{page.name}.svg", page.title, "Intervals are 95 % intervals.", page.figure)
     about = page.about.replace("`", "")
     return Section(f"study-{slug(page.name)}", "Studies", page.title, about, tuple(page.findings), tables, (plot,))
