@@ -2,28 +2,26 @@
 
     python benchmarks/time_to_quality.py [--seeds 10] [--share 0.95]
 
-Trains PePG with the settings of ``train/configs/pepg.yaml`` from every seed and evaluates the deployed policy exactly
+Trains PePG with the settings that ``train`` ships from every seed and evaluates the deployed policy exactly
 along the way. Printed per seed: seconds (wall clock and processor time, evaluations not counted) until the performative
 value first passed the share of the best known one, and until it stayed above, the value at the end, and the time of the
 whole training.
 """
 
 import argparse
-from pathlib import Path
 from time import perf_counter, process_time
 
 import numpy as np
 import torch
-import yaml
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents import PePG, make_vec_env
 from agents.common.deploying import deployable, performative_problem, query_observations
-from agents.common.schedules import as_schedule
 from perf_envs import exact
+from train.algorithms import find_algorithm
+from train.settings import hyperparameters, resolve_settings
 
 WORLD = "PerformativePricing-v0"
-SETTINGS = Path(__file__).parent.parent / "train" / "configs" / "pepg.yaml"
 N_EVALUATIONS = 120
 
 
@@ -64,7 +62,7 @@ class Clock(BaseCallback):
 def train(seed, n_envs, n_timesteps, policy, arguments):
     venv = make_vec_env(WORLD, n_envs, seed)
     problem = performative_problem(venv)
-    model = PePG(policy, venv, seed=seed, device="cpu", **arguments)
+    model = PePG(policy, venv, seed=seed, **arguments)
     clock = Clock(problem, n_timesteps)
     model.learn(n_timesteps, callback=clock)
     return np.array(clock.rows)
@@ -76,12 +74,9 @@ def main():
     parser.add_argument("--share", type=float, default=0.95)
     asked = parser.parse_args()
     torch.set_num_threads(1)  # the networks are small: a second thread costs more than it brings
-    configured = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))
-    settings = configured["default"] | configured[WORLD]
-    n_envs, n_timesteps, policy = (settings.pop(name) for name in ("n_envs", "n_timesteps", "policy"))
-    settings = {name: float(value) if name == "learning_rate" else value for name, value in settings.items()}
-    if "ent_coef" in settings:
-        settings["ent_coef"] = as_schedule("ent_coef", settings["ent_coef"])
+    settings = resolve_settings("pepg", WORLD)
+    n_envs, n_timesteps, policy = (settings[name] for name in ("n_envs", "n_timesteps", "policy"))
+    settings = hyperparameters(find_algorithm("pepg"), settings)
     best = exact.best_known(performative_problem(make_vec_env(WORLD))).value
     goal = asked.share * best
     print(f"{WORLD}: best known {best:.6f}, goal {goal:.4f}; {n_timesteps} steps of {n_envs} agents, {settings}")

@@ -5,7 +5,7 @@
 Two comparisons, per world:
 
 - *at their defaults*: A2C on 8 copies of the scalar world in a ``DummyVecEnv``, as its documentation has it, against
-  PePG on the native vector environment, with the settings of ``train/configs`` and with more agents side by side. A2C
+  PePG on the native vector environment, with the settings of ``train`` and with more agents side by side. A2C
   is measured without deployments (the world answers by itself, every 1000 steps) and with one per rollout, as PePG has.
 - *side by side*: both on the same native vector environment, with the same network, length of rollouts and number of
   deployments (``DeployCallback`` for A2C).
@@ -19,20 +19,18 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy and torch start their threads
 
 import argparse
-from pathlib import Path
 from time import perf_counter, process_time
 
 import numpy as np
 import torch
-import yaml
 from stable_baselines3 import A2C
 from stable_baselines3.common.env_util import make_vec_env as make_copies
 
 from agents import DeployCallback, PePG, make_vec_env
 from agents.common.deploying import performative_problem
+from train.settings import resolve_settings
 
 WORLDS = ("PerformativePricing-v0", "PerformativeGridWorld-v0")
-SETTINGS = Path(__file__).parent.parent / "train" / "configs" / "pepg.yaml"
 #: Rollouts in one measurement.
 ROUNDS = 40
 
@@ -64,9 +62,8 @@ def pepg(venv, **arguments):
 
 
 def settings(world):
-    configured = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))
-    merged = configured["default"] | configured.get(world, {})
-    return merged["n_envs"], merged["n_steps"]
+    shipped = resolve_settings("pepg", world)
+    return shipped["n_envs"], shipped["n_steps"]
 
 
 def at_defaults(world):

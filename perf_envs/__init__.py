@@ -39,8 +39,11 @@ _register(WORLDS, "PerformativeGridWorld", "gridworld", 100)
 _register(WORLDS, "PerformativePricing", "pricing", None)
 _register(WORLDS, "SoftmaxPeMDP", "softmax_pemdp", 100)
 _register(CONTINUOUS_WORLDS, "LinearPricing", "linear_pricing", None)
+#: All of them.
+ALL_WORLDS: dict[str, int | None] = WORLDS | CONTINUOUS_WORLDS
 
 __all__ = [
+    "ALL_WORLDS",
     "CONTINUOUS_WORLDS",
     "WORLDS",
     "Dynamics",

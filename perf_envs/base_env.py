@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from perf_envs.dynamics import Shift
 from perf_envs.rounds import Deployment, Rounds
 from perf_envs.sampling import cumulative
 from perf_envs.validation import check_choice
@@ -67,6 +68,10 @@ class WorldEnv(gym.Env[Any, Any]):
     def set_deployment(self, mode: Deployment) -> None:
         """Switch between ``"observed"`` and ``"declared"`` deployments; the world itself stays as it is."""
         self.world.set_deployment(mode)
+
+    def redeploy(self) -> Shift:
+        """Hand the policy deployed last to the world again: a new round starts; return how far the world moved."""
+        return self.world.redeploy()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; with a seed, restart the world at round 0 as well. There are no options."""

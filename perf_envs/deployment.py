@@ -79,6 +79,10 @@ class World(Rounds[Dynamics]):
         self._counts[:] = 0.0
         return shift
 
+    def redeploy(self) -> Shift:
+        """Hand the policy deployed last to the world again: the next round starts; return how far the world moved."""
+        return self.deploy(self.policy)
+
     def observe(self, state: int, action: int) -> None:
         """Take note of one step; in observed mode the last step of a round makes the world answer."""
         if self.deployment == "observed":

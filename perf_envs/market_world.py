@@ -57,6 +57,10 @@ class MarketWorld(Rounds[Market]):
             mean_price = self.problem.mean_price(mean, std)
         return self._believe(mean_price.numpy())
 
+    def redeploy(self) -> Shift:
+        """Hand the policy deployed last to the market again, and start the next round; return how far it moved."""
+        return self._believe(self.mean_price)
+
     def observe_many(self, periods: NDArray[np.int64], actions: Floats, idle: NDArray[np.int64] | None = None) -> None:
         """Take note of normalised actions ``[n, d]`` in periods ``[n]``, except by those with indices in ``idle``.
 

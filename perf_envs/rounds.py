@@ -79,6 +79,14 @@ class Rounds(ABC, Generic[AnswerT]):
             self._news = None
         return info
 
+    @abstractmethod
+    def redeploy(self) -> Shift:
+        """Hand the policy deployed last to the world again, and start the next round; return how far the world moved.
+
+        It moves if it adapts gradually or answers at random. Before any deployment the policy is the one that the world
+        believes in at round 0.
+        """
+
     def _begin_round(self, answer: AnswerT) -> Shift:
         """Start the next round, in which the world has moved towards ``answer``; return how far."""
         moved = answer if self.adaptation_rate == 1.0 else self.dynamics.mix(answer, self.adaptation_rate)

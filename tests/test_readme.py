@@ -28,7 +28,7 @@ def test_the_python_of_the_readme_runs_from_top_to_bottom(capsys):
 def test_the_commands_of_the_readme_are_understood(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("python -m train")]
-    assert len(commands) == 4
+    assert len(commands) == 5
     run = shlex.split(commands[0])[3:]
     run[run.index("200000")] = "2048"
     assert main(run) == 0
@@ -40,6 +40,10 @@ def test_the_commands_of_the_readme_are_understood(tmp_path, monkeypatch, capsys
     assert (tmp_path / "results/x/report.html").exists()
     assert main([*shlex.split(commands[3])[3:], "--seeds", "2", "-n", "20", "--jobs", "1"]) == 0
     assert (tmp_path / "results/studies/convergence").is_dir()
+    tune = shlex.split(commands[4])[3:]
+    tune[tune.index("--trials") + 1] = tune[tune.index("--seeds") + 1] = "1"
+    assert main([*tune, "-n", "64", "--jobs", "1"]) == 0
+    assert (tmp_path / "results/tuning/pepg.yaml").exists()
 
 
 @pytest.mark.parametrize("path", re.findall(r"`((?:perf_envs|agents|train|benchmarks|docs)/[\w/.]*)`", README))

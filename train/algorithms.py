@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sb3_contrib import TRPO
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents import (
@@ -18,7 +19,6 @@ from agents import (
     MDPO,
     NPG,
     REINFORCE,
-    DeployCallback,
     PePG,
     PerformativeNPG,
     PerformativePPO,
@@ -26,6 +26,7 @@ from agents import (
 )
 from agents.retraining import RepeatedRetraining, ZerothOrderFrankWolfe
 from perf_envs.validation import check_choice
+from train.applicability import TABULAR_ONLY, applies
 
 #: Constructor arguments that are not settings: the run provides them.
 _PROVIDED = ("self", "env", "policy", "seed", "verbose", "tensorboard_log", "_init_setup_model", "return")
@@ -39,15 +40,21 @@ class Algorithm:
         name: what it is called on the command line.
         label: what it is called in tables and plots.
         build: its class.
-        deploys_itself: whether it hands its policy to the world without a :class:`agents.DeployCallback`.
+        like: the algorithm it is an ablation of, whose settings it takes but for those in its own file; ``None`` for an
+            algorithm in its own right.
         seconds_per_step: rough cost of a step without deployments; a benchmark starts its longest runs first.
     """
 
     name: str
     label: str
     build: type[BaseAlgorithm]
-    deploys_itself: bool = False
+    like: str | None = None
     seconds_per_step: float = 7e-5
+
+    @property
+    def tabular_only(self) -> bool:
+        """Whether it needs finitely many states and actions."""
+        return self.name in TABULAR_ONLY
 
     @property
     def policies(self) -> list[str]:
@@ -72,15 +79,32 @@ class Algorithm:
         except (TypeError, AssertionError) as error:
             raise ValueError(f"{self.name} does not accept {hyperparameters}: {error}") from error
 
-    def callbacks(self) -> list[BaseCallback]:
-        """Return what has to be called during training, so that the policy is deployed at every rollout."""
-        return [] if self.deploys_itself else [DeployCallback()]
+    @property
+    def rollout_length(self) -> int | None:
+        """Steps of each agent between two updates, unless settings say otherwise; ``None`` where there is no such."""
+        argument = inspect.signature(self.build.__init__).parameters.get("n_steps")
+        return None if argument is None else argument.default
+
+    @property
+    def deploys_itself(self) -> bool:
+        """Whether it hands its policy to the world at the start of every rollout, without being told."""
+        return bool(getattr(self.build, "deploys_itself", False))
 
 
 ALGORITHMS = {
     algorithm.name: algorithm
     for algorithm in (
-        Algorithm("pepg", "PePG", PePG, deploys_itself=True, seconds_per_step=2e-5),
+        Algorithm("pepg", "PePG", PePG, seconds_per_step=2e-5),
+        *(
+            Algorithm(f"pepg_{name}", f"PePG, {what}", PePG, like="pepg", seconds_per_step=2e-5)
+            for name, what in (
+                ("no_dynamics", "no dynamics term"),
+                ("no_reward", "no reward term"),
+                ("no_ramp", "no ramp"),
+                ("no_entropy", "no entropy"),
+                ("sampled", "sampled policy term"),
+            )
+        ),
         Algorithm("ppo", "PPO", PPO),
         Algorithm("a2c", "A2C", A2C),
         Algorithm("trpo", "TRPO", TRPO),
@@ -89,14 +113,14 @@ ALGORITHMS = {
         Algorithm("grpo", "GRPO", GRPO),
         Algorithm("mdpo", "MDPO", MDPO),
         Algorithm("npg", "NPG", NPG),
-        Algorithm("performative_ppo", "Performative PPO", PerformativePPO, deploys_itself=True),
-        Algorithm("performative_npg", "Performative NPG", PerformativeNPG, deploys_itself=True),
+        Algorithm("performative_ppo", "Performative PPO", PerformativePPO),
+        Algorithm("performative_npg", "Performative NPG", PerformativeNPG),
         # One class: what sets them apart are the arguments in their configs.
-        Algorithm("rr", "RR", RepeatedRetraining, deploys_itself=True, seconds_per_step=1e-5),
-        Algorithm("rga", "RGA", RepeatedRetraining, deploys_itself=True, seconds_per_step=1e-5),
-        Algorithm("drr", "DRR", RepeatedRetraining, deploys_itself=True, seconds_per_step=1e-5),
-        Algorithm("mdrr", "MDRR", RepeatedRetraining, deploys_itself=True, seconds_per_step=1e-5),
-        Algorithm("zofw", "0-FW", ZerothOrderFrankWolfe, deploys_itself=True, seconds_per_step=1e-5),
+        Algorithm("rr", "RR", RepeatedRetraining, seconds_per_step=1e-5),
+        Algorithm("rga", "RGA", RepeatedRetraining, seconds_per_step=1e-5),
+        Algorithm("drr", "DRR", RepeatedRetraining, seconds_per_step=1e-5),
+        Algorithm("mdrr", "MDRR", RepeatedRetraining, seconds_per_step=1e-5),
+        Algorithm("zofw", "0-FW", ZerothOrderFrankWolfe, seconds_per_step=1e-5),
     )
 }
 
@@ -104,3 +128,12 @@ ALGORITHMS = {
 def find_algorithm(name: str) -> Algorithm:
     """Return a registered algorithm; an unknown name raises ``ValueError`` with the nearest one."""
     return ALGORITHMS[check_choice("algo", name, ALGORITHMS)]
+
+
+def check_applies(algos: Sequence[str], env: str) -> None:
+    """Raise ``ValueError`` if none of the algorithms can act in a world, with those that can."""
+    if not any(applies(algo, env) for algo in algos):
+        able = [name for name in ALGORITHMS if applies(name, env)]
+        raise ValueError(
+            f"algo must be one of {', '.join(able)} in {env}, whose actions are continuous, got {', '.join(algos)}"
+        )

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import torch
 from filelock import FileLock
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from agents import make_vec_env
-from agents.common.deploying import tabular_problem
+from agents.common.deploying import performative_problem
 from perf_envs.validation import check_count
-from train.algorithms import find_algorithm
+from train.algorithms import check_applies, find_algorithm
+from train.applicability import applies
 from train.engines import WorkerLostError, check_engine, in_parallel
 from train.files import remove_leftovers, write_text
-from train.results import PLAN, Plan, write_failures, write_results
+from train.judges import find_judge
+from train.plans import PLAN, Plan
+from train.results import write_failures, write_results
 from train.run import ERROR, RESULT, Run, execute, plan_run
 
 Train = Callable[[Run], object]
@@ -47,27 +49,22 @@ class BenchReport:
     failures: tuple[Outcome, ...]
 
 
-def plan_runs(
-    algos: Sequence[str],
-    envs: Sequence[str],
-    seeds: int,
-    out: Path,
-    n_timesteps: int | None = None,
-    n_evals: int = 20,
-) -> list[Run]:
+def plan_runs(plan: Plan, out: Path) -> list[Run]:
     """Return all runs of a benchmark, checked, in the order of its tables: world, algorithm, seed.
 
+    Algorithms are left out of worlds in which they cannot act.
+
     Raises:
-        ValueError: unknown or repeated names, or a settings file that is not valid.
+        ValueError: unknown names, a settings file that is not valid, or a world in which no algorithm of these can act.
     """
-    check_count("seeds", seeds)
-    for name, values in (("algos", algos), ("envs", envs)):
-        if not values or len(set(values)) != len(values):
-            raise ValueError(f"{name} must be one or more different names, got {list(values)}")
-    overrides = {} if n_timesteps is None else {"n_timesteps": check_count("n", n_timesteps)}
+    for env in plan.envs:
+        check_applies(plan.algos, env)
+    overrides = {} if plan.n_timesteps is None else {"n_timesteps": check_count("n", plan.n_timesteps)}
+    options: dict[str, Any] = {"out": out} if plan.n_evals is None else {"out": out, "n_evals": plan.n_evals}
     return [
-        plan_run(algo, env, seed, overrides=overrides, out=out, n_evals=n_evals)
-        for env, algo, seed in itertools.product(envs, algos, range(seeds))
+        plan_run(algo, env, seed, overrides=overrides, **options)
+        for env, algo, seed in plan.runs()
+        if applies(algo, env)
     ]
 
 
@@ -145,14 +142,14 @@ def longest_first(runs: Iterable[Run]) -> list[Run]:
 def _response_seconds(run: Run) -> float:
     """Return how long the world of a run takes to answer a deployment; infinity where it cannot be made."""
     try:
-        problem = tabular_problem(make_vec_env(run.env, env_kwargs=run.settings["env_kwargs"]))
+        problem = performative_problem(make_vec_env(run.world, env_kwargs=run.settings["env_kwargs"]))
     except (TypeError, ValueError):
         return float("inf")  # the run itself will say what is wrong
     if problem is None:
         return float("inf")
+    judge = find_judge(problem)
     start = time.perf_counter()
-    with torch.no_grad():
-        problem.response(torch.full((problem.n_states, problem.n_actions), 1.0 / problem.n_actions))
+    judge.respond(judge.example())
     return time.perf_counter() - start
 
 

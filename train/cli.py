@@ -1,4 +1,4 @@
-"""The command line: ``python -m train run | bench | plot | merge | study``, also installed as ``performative-rl``.
+"""The command line: ``python -m train run | bench | plot | merge | study | tune``, also ``performative-rl ...``.
 
 Exit codes: 0 done, 1 some runs failed, 2 the command or a settings file is wrong, 130 interrupted.
 """
@@ -11,7 +11,16 @@ from collections.abc import Sequence
 
 import tyro
 
-from train.options import COMMANDS, BenchCommand, MergeCommand, PlotCommand, RunCommand, StudyCommand, option_names
+from train.options import (
+    COMMANDS,
+    BenchCommand,
+    MergeCommand,
+    PlotCommand,
+    RunCommand,
+    StudyCommand,
+    TuneCommand,
+    option_names,
+)
 
 _DESCRIPTION = "Train agents in performative worlds, compare them, and report what came out."
 
@@ -59,7 +68,9 @@ def _check_names(arguments: list[str]) -> None:
             )
 
 
-def _perform(command: RunCommand | BenchCommand | PlotCommand | MergeCommand | StudyCommand, line: str) -> int:
+def _perform(
+    command: RunCommand | BenchCommand | PlotCommand | MergeCommand | StudyCommand | TuneCommand, line: str
+) -> int:
     # Imported here, so that help and plots need not wait for what trains.
     if isinstance(command, PlotCommand):
         from train.report.plot import plot
@@ -77,6 +88,10 @@ def _perform(command: RunCommand | BenchCommand | PlotCommand | MergeCommand | S
         from train.commands import study
 
         return study(command, line)
+    if isinstance(command, TuneCommand):
+        from train.tuning.command import tune
+
+        return tune(command)
     if isinstance(command, BenchCommand):
         from train.commands import bench
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from perf_envs.validation import check_choice, check_count
 from train.bench import BenchReport, plan_runs, run_bench
-from train.options import STUDIES, BenchCommand, RunCommand, StudyCommand
+from train.options import DEFAULT_ALGOS, DEFAULT_ENVS, STUDIES, BenchCommand, RunCommand, StudyCommand
+from train.plans import Block, Plan, read_suite
 from train.report.plot import plot
-from train.results import Plan
 from train.run import execute, plan_run
 from train.settings import parse_assignments
 from train.studies.convergence import run_convergence
@@ -64,14 +64,26 @@ def describe(result: dict[str, Any]) -> str:
 
 def bench(command: BenchCommand, line: str) -> int:
     """Make the runs of a benchmark that are missing, then plots and report."""
-    seeds = command.seeds if command.seeds is not None else (QUICK_SEEDS if command.quick else SEEDS)
-    runs = plan_runs(command.algos, command.envs, seeds, command.out, command.n_timesteps, command.n_evals)
-    plan = Plan(command.algos, command.envs, tuple(range(seeds)), line, command.n_timesteps, command.n_evals)
+    plan = Plan(_blocks(command), line, command.n_timesteps, command.n_evals)
+    runs = plan_runs(plan, command.out)
     report = run_bench(runs, plan, command.out, command.jobs, engine=command.engine)
     _tell(report)
     if len(report.failures) < len(runs):
         plot(command.out)
     return 1 if report.failures else 0
+
+
+def _blocks(command: BenchCommand) -> tuple[Block, ...]:
+    """Return what a benchmark is to run: those of a suite, or one block of what the options name."""
+    if command.suite is not None:
+        given = [name for name in ("algos", "envs", "seeds") if getattr(command, name) is not None]
+        if given or command.quick:
+            raise ValueError(f"suite {command.suite} says itself what is run: leave {', '.join(given) or 'quick'} out")
+        return read_suite(command.suite)
+    seeds = command.seeds if command.seeds is not None else (QUICK_SEEDS if command.quick else SEEDS)
+    algos = DEFAULT_ALGOS if command.algos is None else command.algos
+    envs = DEFAULT_ENVS if command.envs is None else command.envs
+    return (Block(algos, envs, tuple(range(check_count("seeds", seeds)))),)
 
 
 def study(command: StudyCommand, line: str) -> int:

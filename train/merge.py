@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from train.files import write_text
+from train.plans import PLAN, Block, Key, Plan
 from train.report.summary import group
 from train.results import (
     NOT_REPEATED,
-    PLAN,
-    Plan,
     SavedRun,
     find_runs,
     read_failures,
@@ -21,9 +20,6 @@ from train.results import (
     write_failures,
     write_results,
 )
-
-Key = tuple[str, str, int]
-Name = TypeVar("Name", str, int)
 
 
 def merge(out: Path, folders: Sequence[Path], command: str = "") -> Plan:
@@ -98,15 +94,15 @@ def _union(plans: Sequence[Plan | None], keys: Sequence[Key], command: str) -> P
     """Return a plan of all that was planned and of all that was found, in the order of the folders."""
     known = [plan for plan in plans if plan is not None]
     steps, evals = ({getattr(plan, name) for plan in known} for name in ("n_timesteps", "n_evals"))
+    planned = list(dict.fromkeys(block for plan in known for block in plan.blocks))
+    asked = {key for block in planned for key in block.runs()}
+    found: dict[tuple[str, str], list[int]] = {}
+    for env, algo, seed in keys:
+        if (env, algo, seed) not in asked:
+            found.setdefault((env, algo), []).append(seed)
     return Plan(
-        _distinct([*(algo for plan in known for algo in plan.algos), *(key[1] for key in keys)]),
-        _distinct([*(env for plan in known for env in plan.envs), *(key[0] for key in keys)]),
-        tuple(sorted({*(seed for plan in known for seed in plan.seeds), *(key[2] for key in keys)})),
+        (*planned, *(Block((algo,), (env,), tuple(sorted(seeds))) for (env, algo), seeds in found.items())),
         command,
         steps.pop() if len(steps) == 1 else None,
         evals.pop() if len(evals) == 1 else None,
     )
-
-
-def _distinct(names: Iterable[Name]) -> tuple[Name, ...]:
-    return tuple(dict.fromkeys(names))

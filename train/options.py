@@ -14,6 +14,9 @@ from tyro.conf import Positional, arg
 #: Every algorithm has a file of settings. Listed from there, because importing the algorithms takes seconds.
 ALGOS = sorted(path.stem for path in (Path(__file__).parent / "configs").glob("*.yaml"))
 _ALGOS = "{" + ",".join(ALGOS) + "}"
+#: What is compared or tuned where the options do not say.
+DEFAULT_ALGOS = ("pepg", "ppo", "a2c")
+DEFAULT_ENVS = ("PerformativeGridWorld-v0", "PerformativePricing-v0")
 
 
 def _option(metavar: str, default: str | None = None, aliases: tuple[str, ...] = ()) -> Any:
@@ -25,14 +28,14 @@ def _option(metavar: str, default: str | None = None, aliases: tuple[str, ...] =
 class RunCommand:
     """Train one agent in one world; everything about the run is saved in a folder of its own.
 
-    The folder is DIR/ALGO/ENV/seed_K. Settings come from the shipped file of the algorithm, then --config, then --set,
+    The folder is DIR/ALGO/ENV/seed_K. Settings come from the shipped files of the algorithm, then --config, then --set,
     then the options here.
     """
 
     algo: Annotated[str, arg(metavar=_ALGOS)]
     """What to train."""
     env: Annotated[str, arg(metavar="ID")]
-    """The world, such as PerformativePricing-v0."""
+    """The world, such as PerformativePricing-v0, or a variant of it, such as PerformativePricing-v0@strong."""
     seed: Annotated[int, arg(metavar="K")] = 0
     """Seed of everything random; the same seed gives the same numbers."""
     n_timesteps: Annotated[int | None, _option("STEPS", "as in the settings", ("-n",))] = None
@@ -65,13 +68,10 @@ class BenchCommand:
     once more, then listed in failures.csv; the exit code is 1 in that case.
     """
 
-    algos: Annotated[tuple[str, ...], _option(f"{_ALGOS} ...", "pepg ppo a2c")] = ("pepg", "ppo", "a2c")
+    algos: Annotated[tuple[str, ...] | None, _option(f"{_ALGOS} ...", " ".join(DEFAULT_ALGOS))] = None
     """What to compare."""
-    envs: Annotated[tuple[str, ...], _option("ID ...", "PerformativeGridWorld-v0 PerformativePricing-v0")] = (
-        "PerformativeGridWorld-v0",
-        "PerformativePricing-v0",
-    )
-    """The worlds."""
+    envs: Annotated[tuple[str, ...] | None, _option("ID ...", "PerformativeGridWorld-v0 PerformativePricing-v0")] = None
+    """The worlds; ID@VARIANT for one that answers more or less strongly, or less smoothly."""
     seeds: Annotated[int | None, _option("N", "10, with --quick 5")] = None
     """Number of seeds: 0 to N-1."""
     n_timesteps: Annotated[int | None, _option("STEPS", "as in the settings", ("-n",))] = None
@@ -84,6 +84,8 @@ class BenchCommand:
     """Where runs are made: processes of this machine, or the Ray cluster at the environment variable RAY_ADDRESS."""
     n_evals: Annotated[int, arg(metavar="N")] = 20
     """Exact evaluations along each training."""
+    suite: Annotated[str | None, _option("{reference} | FILE.yaml", "none")] = None
+    """Several blocks of algorithms, worlds and seeds instead of one."""
     quick: bool = False
     """A comparison of a few minutes: 5 seeds."""
 
@@ -136,12 +138,40 @@ class MergeCommand:
     """Folders written by bench, or by several calls of run."""
 
 
+@dataclass
+class TuneCommand:
+    """Search the settings of algorithms in worlds: as many trials for each of them, on seeds that bench does not use.
+
+    Where to look is in train/search_spaces; the first trial is the shipped setting without tuning. Needs Optuna. The
+    same command continues a search that was stopped, and --trials may be raised. Exit code 1 if all trials of a search
+    failed.
+    """
+
+    algos: Annotated[tuple[str, ...], _option(f"{_ALGOS} ...", " ".join(DEFAULT_ALGOS))] = DEFAULT_ALGOS
+    """What to tune."""
+    envs: Annotated[tuple[str, ...], _option("ID ...", " ".join(DEFAULT_ENVS))] = DEFAULT_ENVS
+    """The worlds."""
+    trials: Annotated[int, arg(metavar="N")] = 10
+    """Settings tried per algorithm and world."""
+    seeds: Annotated[int, arg(metavar="N")] = 2
+    """Runs per trial, with seeds from 100; a trial counts as much as their mean exact performative value at the end."""
+    n_timesteps: Annotated[int | None, _option("STEPS", "as in the settings", ("-n",))] = None
+    """Environment steps of every run."""
+    out: Annotated[Path, arg(metavar="DIR")] = Path("results/tuning")
+    """Folder for trials (DIR/ALGO/ENV/trials.csv) and winning settings (DIR/ALGO.yaml, which run --config reads)."""
+    jobs: Annotated[int | None, _option("N", "one per core")] = None
+    """Searches at the same time."""
+    save: bool = False
+    """Put the winners among the shipped settings, in train/configs/tuned."""
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "run": RunCommand,
     "bench": BenchCommand,
     "plot": PlotCommand,
     "merge": MergeCommand,
     "study": StudyCommand,
+    "tune": TuneCommand,
 }
 
 

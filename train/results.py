@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,43 +13,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from train.files import read_json, write_with
-from train.yaml_files import dump_yaml, read_mapping
+from train.plans import PLAN, Plan
+from train.yaml_files import read_mapping
 
-PLAN, RESULTS, FAILURES = "bench.yaml", "results.csv", "failures.csv"
+RESULTS, FAILURES = "results.csv", "failures.csv"
 #: The same as ``results.csv``.
 RESULTS_PARQUET = "results.parquet"
 #: What ``results.csv`` leaves out: names for people, and times, which no run repeats.
-NOT_REPEATED = ("label", "seconds")
-
-
+NOT_REPEATED = ("label", "like", "seconds")
 #: What is read of the log of a training.
 MOVES = ("perf/round", "perf/shift", "perf/reward_shift")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a benchmark was asked for; the order of the names is that of its tables and plots."""
-
-    algos: tuple[str, ...]
-    envs: tuple[str, ...]
-    seeds: tuple[int, ...]
-    command: str = ""
-    n_timesteps: int | None = None
-    n_evals: int | None = None
-
-    def dump(self) -> str:
-        """Return the plan as YAML."""
-        fields = asdict(self)
-        return dump_yaml({name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()})
-
-    @classmethod
-    def load(cls, path: Path) -> Plan:
-        """Read a plan that was written down."""
-        data: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in read_mapping(path).items()}
-        try:
-            return cls(**data)
-        except TypeError as error:
-            raise ValueError(f"{path} is not the plan of a benchmark: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -75,7 +48,7 @@ class SavedRun:
         return pd.read_csv(path, usecols=lambda column: column in MOVES)
 
     def policy(self) -> NDArray[np.float64]:
-        """Return the final policy: a table ``[S, A]``, or what a continuous world has instead."""
+        """Return the final policy: a table ``[S, A]``, or mean and deviation of continuous actions ``[2, H, d]``."""
         table: NDArray[np.float64] = np.load(self.folder / "policy.npy")
         return table
 
@@ -90,8 +63,7 @@ def find_runs(out: Path, plan: Plan | None = None) -> list[SavedRun]:
         )
     if plan is None:
         return [found[key] for key in sorted(found)]
-    keys = [(env, algo, seed) for env in plan.envs for algo in plan.algos for seed in plan.seeds]
-    return [found[key] for key in keys if key in found]
+    return [found[key] for key in plan.runs() if key in found]
 
 
 def to_frame(runs: Sequence[SavedRun]) -> pd.DataFrame:

@@ -19,14 +19,16 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import configure
 
-from agents import make_vec_env
-from agents.common.deploying import tabular_problem
+from agents import DeployCallback, make_vec_env
+from agents.common.deploying import performative_problem
 from perf_envs.validation import check_count, check_number
+from perf_envs.variants import split_variant
 from train import provenance
 from train.algorithms import find_algorithm
-from train.evaluation import best_known_value, play, uniform_value
+from train.evaluation import play
 from train.files import read_json, remove_leftovers, write_json, write_text, write_with
-from train.recording import EvaluationCallback, current_table
+from train.judges import Policy, find_judge
+from train.recording import EvaluationCallback
 from train.settings import MAPPING_KEYS, Settings, hyperparameters, resolve_settings
 from train.yaml_files import dump_value, dump_yaml, read_mapping
 
@@ -43,7 +45,7 @@ class Run:
 
     Attributes:
         algo: name of the algorithm.
-        env: id of the world.
+        env: id of the world, or of one of its variants.
         seed: seed of everything random in the run.
         settings: see :mod:`train.settings`.
         out: folder that holds the folders of runs.
@@ -60,6 +62,11 @@ class Run:
     best_value: float | None = None
     tensorboard: bool = field(default=False, compare=False)
     progress: bool = field(default=False, compare=False)
+
+    @property
+    def world(self) -> str:
+        """The id that the world, of which ``env`` may be a variant, is registered under."""
+        return split_variant(self.env)[0]
 
     @property
     def folder(self) -> Path:
@@ -133,37 +140,39 @@ def execute(run: Run) -> dict[str, Any]:
     """
     with _one_thread(), contextlib.ExitStack() as stack:
         algorithm, settings = find_algorithm(run.algo), run.settings
-        venv = make_vec_env(run.env, settings["n_envs"], run.seed, settings["env_kwargs"])
+        venv = make_vec_env(run.world, settings["n_envs"], run.seed, settings["env_kwargs"])
         stack.callback(venv.close)
-        problem = tabular_problem(venv)
+        problem = performative_problem(venv)
         if problem is None:
-            raise ValueError(f"env must be a performative world with finitely many states and actions, got {run.env!r}")
+            raise ValueError(f"env must be a performative world, got {run.env!r}")
+        judge = find_judge(problem)
         arguments = {"gamma": problem.gamma, **hyperparameters(algorithm, settings)}
         model = algorithm.make(venv, run.seed, settings["policy"], **arguments)
-        best = run.best_value if run.best_value is not None else best_known_value(problem)
+        best = run.best_value if run.best_value is not None else judge.best_known_value()
         meta = _open_folder(run)  # not before all settings have proved good: it removes what an earlier run left
         model.set_logger(configure(str(run.folder), ["csv", *(["tensorboard"] if run.tensorboard else [])]))
         stack.callback(model.logger.close)
         evaluations = EvaluationCallback(
-            run.folder / "evaluations.csv", problem, settings["n_timesteps"], run.n_evals, best
+            run.folder / "evaluations.csv", judge, settings["n_timesteps"], run.n_evals, best
         )
         start = time.perf_counter()
         model.learn(
             settings["n_timesteps"],
-            callback=[*algorithm.callbacks(), evaluations],
+            callback=[DeployCallback(every_steps=_round_steps(settings)), evaluations],
             log_interval=_log_interval(model, settings),
             progress_bar=run.progress,
         )
         seconds = time.perf_counter() - start
-        table = current_table(model)
+        policy = judge.read(model)
         figures = {key: evaluations.last[key] for key in ("performative_value", "stability_gap", "optimality_gap")}
-        figures |= {"best_value": best, "uniform_value": uniform_value(problem)}
-        figures |= play(run.env, settings["env_kwargs"], table, run.seed).figures()
-        result = {"algo": run.algo, "label": algorithm.label, "env": run.env, "seed": run.seed}
+        figures |= {"best_value": best, "uniform_value": judge.uniform_value()}
+        figures |= play(run.world, settings["env_kwargs"], policy, run.seed).figures()
+        result: dict[str, Any] = {"algo": run.algo, "label": algorithm.label, "like": algorithm.like}
+        result |= {"env": run.env, "seed": run.seed}
         result |= {"steps": model.num_timesteps, "deployments": evaluations.last["round"], **figures}
         result["seconds"] = round(seconds, 3)
         meta |= {"wall_seconds": round(seconds, 3), "steps_per_second": round(model.num_timesteps / seconds, 1)}
-        _close_folder(run, model, table, meta, result)
+        _close_folder(run, model, policy, meta, result)
     return result
 
 
@@ -192,11 +201,16 @@ def _open_folder(run: Run) -> dict[str, Any]:
     return meta
 
 
-def _close_folder(run: Run, model: BaseAlgorithm, table: Any, meta: dict[str, Any], result: dict[str, Any]) -> None:
-    write_with(run.folder / "policy.npy", lambda path: np.save(path, table))
+def _close_folder(run: Run, model: BaseAlgorithm, policy: Policy, meta: dict[str, Any], result: dict[str, Any]) -> None:
+    write_with(run.folder / "policy.npy", lambda path: np.save(path, policy))
     write_with(run.folder / "model.zip", model.save)
     write_json(run.folder / "meta.json", meta)
     write_json(run.folder / RESULT, result)
+
+
+def _round_steps(settings: Settings) -> int | None:
+    """Return the environment steps of a round, of all agents together; ``None`` where a rollout is a round."""
+    return None if settings["round_length"] is None else settings["round_length"] * settings["n_envs"]
 
 
 def _log_interval(model: BaseAlgorithm, settings: Settings) -> int:

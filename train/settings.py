@@ -1,7 +1,14 @@
-"""What a run is trained with: the shipped file of its algorithm, a file of the user's, the command line, in this order.
+"""What a run is trained with: later layers override earlier ones.
 
-A settings file has a section ``default`` and sections named after worlds, which override it; a file without sections
-holds the settings themselves. Keys are those of :data:`RUN_KEYS` and the constructor arguments of the algorithm.
+1. ``protocol.yaml``, what all algorithms share,
+2. the shipped file of the algorithm in ``configs/``, then the one in ``configs/tuned/`` if tuning wrote one (of an
+   ablation: those of the algorithm it is like, then its own),
+3. a file of the user's,
+4. the command line.
+
+A settings file has a section ``default`` and sections named after worlds and their variants, which override it; a file
+without sections holds the settings themselves. Keys are those of :data:`RUN_KEYS` and the constructor arguments of the
+algorithm.
 """
 
 from __future__ import annotations
@@ -18,14 +25,18 @@ import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
 from agents.common.schedules import as_schedule
-from perf_envs import WORLDS
+from perf_envs import ALL_WORLDS
 from perf_envs.validation import check_choice, check_count, check_number, did_you_mean
-from train.algorithms import Algorithm, find_algorithm
+from perf_envs.variants import split_variant, variant_names
+from train.algorithms import Algorithm, check_applies, find_algorithm
 from train.yaml_files import parse_yaml, read_mapping
 
 CONFIGS = Path(__file__).parent / "configs"
+PROTOCOL = Path(__file__).parent / "protocol.yaml"
+#: What ``python -m train tune --save`` found.
+TUNED = CONFIGS / "tuned"
 #: Settings that are not hyperparameters of the algorithm.
-RUN_KEYS = ("n_envs", "n_timesteps", "policy", "policy_kwargs", "env_kwargs")
+RUN_KEYS = ("n_envs", "n_timesteps", "round_length", "policy", "policy_kwargs", "env_kwargs")
 #: Settings that are mappings: layers add to them instead of replacing them.
 MAPPING_KEYS = ("policy_kwargs", "env_kwargs")
 #: Arguments of the worlds that training decides itself.
@@ -37,30 +48,51 @@ Settings = dict[str, Any]
 
 
 def resolve_settings(
-    algo: str, env: str, config: Path | None = None, overrides: Mapping[str, Any] | None = None
+    algo: str,
+    env: str,
+    config: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    tuned: bool = True,
 ) -> Settings:
     """Return the settings of an algorithm in a world, checked.
 
     Args:
         algo: name of the algorithm.
-        env: id of the world.
-        config: a settings file on top of the shipped one.
-        overrides: settings on top of both.
+        env: id of the world, or of one of its variants.
+        config: a settings file on top of the shipped ones.
+        overrides: settings on top of all files.
+        tuned: whether what tuning found counts among the shipped settings.
 
     Raises:
-        ValueError: unknown algorithm, world or key (the nearest valid one is named), or a value of the wrong type.
+        ValueError: unknown algorithm, world or key (the nearest valid one is named), a value of the wrong type, or an
+            algorithm that cannot act in the world.
     """
     algorithm = find_algorithm(algo)
-    check_choice("env", env, WORLDS)
-    settings: Settings = {"policy": algorithm.policies[0], "policy_kwargs": {}, "env_kwargs": {}, "device": "cpu"}
-    layers = [*_read_layers(algorithm, env, CONFIGS / f"{algo}.yaml")]
-    layers += _read_layers(algorithm, env, config) if config else []
+    world, env_kwargs = split_variant(env)
+    check_choice("env", world, ALL_WORLDS)
+    check_applies([algo], env)
+    settings: Settings = {"policy": algorithm.policies[0], "policy_kwargs": {}, "device": "cpu"}
+    settings |= {"env_kwargs": env_kwargs, "round_length": None}
+    files = [PROTOCOL, *_shipped_files(algorithm, tuned), *([config] if config else [])]
+    layers = [layer for path in files for layer in _read_layers(algorithm, env, path)]
     layers += [_check_keys(overrides or {}, algorithm)]
     for layer in layers:
         for key, value in layer.items():
             settings[key] = {**settings[key], **value} if key in MAPPING_KEYS else value
-    _check_settings(settings, algorithm, env)
+    _check_settings(settings, algorithm, world)
     return settings
+
+
+def _shipped_files(algorithm: Algorithm, tuned: bool) -> list[Path]:
+    """Return the files of an algorithm, after those of the algorithm it is like."""
+    names = [f"{name}.yaml" for name in (algorithm.like, algorithm.name) if name is not None]
+    files = [folder / name for name in names for folder in (CONFIGS, *((TUNED,) if tuned else ()))]
+    return [path for path in files if path.parent != TUNED or path.is_file()]
+
+
+def read_sections(algorithm: Algorithm, env: str, path: Path) -> Settings:
+    """Return what a file in the form of settings says of a world: its section over ``default``; keys are checked."""
+    return {key: value for layer in _read_layers(algorithm, env, path) for key, value in layer.items()}
 
 
 def parse_assignments(assignments: Iterable[str]) -> Settings:
@@ -99,18 +131,19 @@ def hyperparameters(algorithm: Algorithm, settings: Settings) -> dict[str, Any]:
 def _read_layers(algorithm: Algorithm, env: str, path: Path) -> list[Settings]:
     """Return the default settings of a file and those of the world, after checking all of its sections."""
     data = read_mapping(path)
-    if not (set(data) & {"default", *WORLDS}):
+    world = split_variant(env)[0]
+    sections = ["default", *ALL_WORLDS, *(variant for name in ALL_WORLDS for variant in variant_names(name))]
+    if not (set(data) & set(sections)):
         return [_check_keys(data, algorithm, f" in {path}")]
     for section, content in data.items():
-        if section not in ("default", *WORLDS):
+        if section not in sections:
             raise ValueError(
-                f"{path}: section must be 'default' or a world, got {section!r}"
-                f"{did_you_mean(section, ['default', *WORLDS])}"
+                f"{path}: section must be 'default' or a world, got {section!r}{did_you_mean(section, sections)}"
             )
         if not isinstance(content, dict):
             raise ValueError(f"{path}: section {section!r} must hold keys and values, got {content!r}")
         _check_keys(content, algorithm, f" in {path}, section {section!r},")
-    return [data.get("default", {}), data.get(env, {})]
+    return [data.get(section, {}) for section in dict.fromkeys(("default", world, env))]
 
 
 def _check_keys(settings: Mapping[str, Any], algorithm: Algorithm, where: str = "") -> Settings:
@@ -129,6 +162,7 @@ def _check_settings(settings: Settings, algorithm: Algorithm, env: str) -> None:
         if key not in settings:
             raise ValueError(f"{key} must be set: it is neither in {CONFIGS / algorithm.name}.yaml nor given")
         settings[key] = check_count(key, settings[key])
+    _check_rounds(settings, algorithm)
     check_choice("policy", settings["policy"], algorithm.policies)
     arguments = world_arguments(env)
     for key in settings["env_kwargs"]:
@@ -136,6 +170,18 @@ def _check_settings(settings: Settings, algorithm: Algorithm, env: str) -> None:
     for key, hint in algorithm.hyperparameters.items():
         if key in settings and key not in RUN_KEYS:
             settings[key] = _check_value(key, settings[key], hint)
+
+
+def _check_rounds(settings: Settings, algorithm: Algorithm) -> None:
+    if settings["round_length"] is None:
+        return
+    length = settings["round_length"] = check_count("round_length", settings["round_length"])
+    n_steps = settings.get("n_steps", algorithm.rollout_length)
+    if algorithm.deploys_itself and isinstance(n_steps, int) and n_steps < length:
+        raise ValueError(
+            f"round_length must be at most n_steps, {n_steps}, because {algorithm.name} deploys at every rollout, got "
+            f"{length}; null makes each rollout a round"
+        )
 
 
 def world_arguments(env: str) -> list[str]:

@@ -126,41 +126,75 @@ class DeployCallback(BaseCallback):
     ``perf/shift`` and ``perf/reward_shift``. An algorithm that deploys by itself (its ``deploys_itself`` is true) is
     left alone: its policy is deployed once per rollout, not twice.
 
+    With ``every_steps`` rounds are as long for every algorithm, whatever its rollouts are: a rollout that begins inside
+    of a round deploys nothing, and in one that is longer than a round the same policy is handed over again at the end
+    of each round (also that of an algorithm that deploys by itself).
+
     Args:
         every: deploy at every ``every``-th rollout only (off-policy algorithms have rollouts of a few steps).
+        every_steps: length of a round in environment steps, of all agents together; ``None`` deploys by rollouts.
         verbose: verbosity, as in Stable-Baselines3.
 
+    Raises:
+        ValueError: both are given, or, when training starts, the environment is not performative.
+
     Warns:
-        UserWarning: the algorithm deploys by itself, at every rollout, and ``every`` asks for something else.
+        UserWarning: the algorithm deploys by itself, at every rollout, and that is more often than asked for.
     """
 
-    def __init__(self, every: int = 1, verbose: int = 0) -> None:
+    def __init__(self, every: int = 1, every_steps: int | None = None, verbose: int = 0) -> None:
         super().__init__(verbose)
         self.every = check_count("every", every)
+        self.every_steps = None if every_steps is None else check_count("every_steps", every_steps)
+        if every != 1 and every_steps is not None:
+            raise ValueError(f"every and every_steps cannot both be given, got {every} and {every_steps}")
         self._rollouts = 0
+        self._steps_in_round, self._steps_left = 0, 0
 
     def _on_training_start(self) -> None:
         if performative_problem(self.training_env) is None:
             raise ValueError(f"DeployCallback needs a performative world, got {self.training_env}")
         self.training_env.env_method("set_deployment", "declared")
-        if self._left_to_the_model and self.every != 1:
+        if self._left_to_the_model and self._asks_for_fewer():
+            asked = f"every={self.every}" if self.every_steps is None else f"every_steps={self.every_steps}"
             warnings.warn(
-                f"{type(self.model).__name__} deploys at every rollout by itself: every={self.every} has no effect",
-                stacklevel=2,
+                f"{type(self.model).__name__} deploys at every rollout by itself: {asked} has no effect", stacklevel=2
             )
 
     @property
     def _left_to_the_model(self) -> bool:
         return bool(getattr(self.model, "deploys_itself", False))
 
+    def _asks_for_fewer(self) -> bool:
+        """Whether an algorithm that deploys at every rollout does so more often than asked for."""
+        if self.every_steps is None:
+            return self.every != 1
+        return rollout_steps(self.model) < self.every_steps
+
     def _on_rollout_start(self) -> None:
-        if not self._left_to_the_model and self._rollouts % self.every == 0:
-            shift = deploy(self.model)
-            log_deployment(self.model, shift)
+        due = self._rollouts % self.every == 0
+        if self.every_steps is not None:
+            due = self._rollouts == 0 or self._steps_in_round >= self.every_steps
+        if due and not self._left_to_the_model:
+            log_deployment(self.model, deploy(self.model))
+        if due or self._left_to_the_model:
+            self._steps_in_round = 0
+        self._steps_left = rollout_steps(self.model)
         self._rollouts += 1
 
     def _on_step(self) -> bool:
+        self._steps_in_round += self.training_env.num_envs
+        self._steps_left -= self.training_env.num_envs
+        over = self.every_steps is not None and self._steps_in_round >= self.every_steps
+        if over and self._steps_left > 0:  # after the last step of a rollout the policy may be another one
+            log_deployment(self.model, self.training_env.env_method("redeploy")[0])
+            self._steps_in_round = 0
         return True
+
+
+def rollout_steps(model: BaseAlgorithm) -> int:
+    """Return the environment steps of a rollout of all agents; of one step each where the algorithm does not say."""
+    return int(getattr(model, "n_steps", 1)) * model.n_envs
 
 
 def log_deployment(model: BaseAlgorithm, shift: Shift) -> None:

@@ -14,7 +14,7 @@ from stable_baselines3.common import env_util
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from perf_envs import CONTINUOUS_WORLDS, WORLDS, PerformativeVectorEnv
+from perf_envs import ALL_WORLDS, PerformativeVectorEnv
 from perf_envs.validation import check_count, did_you_mean
 
 
@@ -47,13 +47,12 @@ def make_vec_env(
             ``vector_wrapper`` for an environment without a native vector form.
     """
     check_count("n_envs", n_envs)
-    worlds = WORLDS | CONTINUOUS_WORLDS
     if env_id not in gym.registry:
-        raise ValueError(f"env_id must be a registered environment, got {env_id!r}{did_you_mean(env_id, worlds)}")
+        raise ValueError(f"env_id must be a registered environment, got {env_id!r}{did_you_mean(env_id, ALL_WORLDS)}")
     kwargs = dict(env_kwargs or {})
     if max_episode_steps is not None:
         kwargs["max_episode_steps"] = max_episode_steps
-    if gym.spec(env_id).vector_entry_point is None or env_id not in worlds:
+    if gym.spec(env_id).vector_entry_point is None or env_id not in ALL_WORLDS:
         if vector_wrapper is not None:
             raise ValueError(f"vector_wrapper must be None for {env_id}, which has no native vector form here")
         return env_util.make_vec_env(env_id, n_envs=n_envs, seed=seed, env_kwargs=kwargs)

@@ -49,8 +49,6 @@ class PePG(AnsweringWorld):
         gae_lambda: trade-off of bias and variance in the advantages.
         performative_coef: weight of the world's answer, float or schedule: 1 is the performative policy gradient, 0 the
             myopic one. Schedules run over each call of ``learn``: to continue a trained model, set it to 1.0.
-        response_terms: what of the world's answer is followed: ``"both"``, or the ``"reward"`` or the ``"dynamics"``
-            term alone, which is no gradient of anything, but shows what the other one is for.
         ent_coef: weight of the entropy in units of the range of the world's rewards, float or schedule.
         vf_coef: weight of the critic's loss.
         max_grad_norm: gradients are clipped to this norm.
@@ -61,6 +59,8 @@ class PePG(AnsweringWorld):
         policy_gradient: ``"expected"`` sums the policy term over all actions, by a step of lookahead in the dynamics
             that the response map gives (elsewhere it is sampled); ``"sampled"`` uses the actions taken and advantages
             by GAE.
+        response_terms: what of the world's answer is followed: ``"both"``, or the ``"reward"`` or the ``"dynamics"``
+            term alone, which is no gradient of anything, but shows what the other one is for.
         n_epochs: gradient passes over each round's data; later ones are importance weighted. 1 is the theory.
         batch_size: size of the mini-batches of a pass; ``None`` takes a whole round at once.
         discount_visits: weight the visit at time ``t`` of an episode by ``gamma^t``, as the theorem does.
@@ -90,7 +90,6 @@ class PePG(AnsweringWorld):
         gamma: float | None = None,
         gae_lambda: float = 0.95,
         performative_coef: float | Schedule = DEFAULT_PERFORMATIVE_COEF,
-        response_terms: str = "both",
         ent_coef: float | Schedule = DEFAULT_ENT_COEF,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.5,
@@ -100,6 +99,7 @@ class PePG(AnsweringWorld):
         rollout_buffer_kwargs: dict[str, Any] | None = None,
         normalize_advantage: bool = False,
         policy_gradient: str = "expected",
+        response_terms: str = "both",
         n_epochs: int = 1,
         batch_size: int | None = None,
         discount_visits: bool = False,

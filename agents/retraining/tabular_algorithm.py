@@ -37,6 +37,8 @@ class TabularAlgorithm(OnPolicyAlgorithm):
         ValueError: the environment is not a performative world, or is normalised.
     """
 
+    #: :class:`agents.DeployCallback` leaves it to the algorithm.
+    deploys_itself = True
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"TabularPolicy": TabularPolicy}
     policy: TabularPolicy  # type: ignore[assignment]
 

@@ -1,3 +1,5 @@
+import itertools
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -6,7 +8,8 @@ from stable_baselines3 import A2C, DDPG, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
-from agents import DeployCallback, deploy, make_vec_env
+from agents import DeployCallback, PePG, deploy, make_vec_env
+from agents.retraining import RepeatedRetraining
 from perf_envs import policy_table
 
 
@@ -55,6 +58,61 @@ def test_an_off_policy_algorithm_can_deploy_at_every_nth_rollout():
     model.learn(400, callback=DeployCallback(every=20))
     assert venv.get_attr("round")[0] == 5
     assert set(np.unique(venv.get_attr("world")[0].policy)) == {0.0, 1.0}
+
+
+def rounds_and_moves(algorithm, steps, every_steps, policy="MlpPolicy", **arguments):
+    venv = make_vec_env("PerformativePricing-v0", n_envs=4, seed=0, env_kwargs=arguments.pop("env_kwargs", {}))
+    deployed, asked = [], venv.env.single.world.deploy
+
+    def remember(table, *known):
+        deployed.append((model.num_timesteps, np.array(table)))
+        return asked(table, *known)
+
+    venv.env.single.world.deploy = remember
+    model = algorithm(policy, venv, seed=0, device="cpu", **arguments)
+    model.learn(steps, callback=DeployCallback(every_steps=every_steps))
+    return [step for step, _ in deployed], [table for _, table in deployed]
+
+
+@pytest.mark.parametrize("n_steps", [2, 4, 8, 16])
+@pytest.mark.parametrize("algorithm", [A2C, PPO])
+def test_rounds_can_be_as_long_for_every_algorithm(algorithm, n_steps):
+    arguments = {"batch_size": 8} if algorithm is PPO else {}
+    steps, tables = rounds_and_moves(algorithm, 4 * 16 * 3, 4 * 8, n_steps=n_steps, **arguments)
+    assert steps == [32 * k for k in range(6)]
+    same = [np.array_equal(one, other) for one, other in itertools.pairwise(tables)]
+    # Rollouts of 16 hand each policy over twice; the others have another one at every deployment.
+    assert same == ([True, False] * 3)[:5] if n_steps == 16 else not any(same)
+
+
+def test_algorithms_that_deploy_by_themselves_hand_their_policy_over_again_inside_of_long_rollouts():
+    steps, tables = rounds_and_moves(PePG, 4 * 16 * 2, 4 * 8, n_steps=16)
+    assert steps == [0, 32, 64, 96]
+    assert np.array_equal(tables[0], tables[1])
+    assert not np.array_equal(tables[1], tables[2])
+    steps, tables = rounds_and_moves(RepeatedRetraining, 4 * 16 * 2, 4 * 8, "TabularPolicy", n_steps=16)
+    assert steps == [0, 32, 64, 96]
+    assert np.array_equal(tables[0], tables[1])
+    assert not np.array_equal(tables[1], tables[2])
+
+
+def test_redeploying_moves_a_gradual_world_on():
+    world = gym.make("PerformativePricing-v0", adaptation_rate=0.5, deployment="declared").unwrapped
+    policy = np.eye(8)[np.zeros(world.n_states, dtype=int)]
+    first, second = world.deploy(policy), world.redeploy()
+    assert world.round == 2
+    assert second.transition == pytest.approx(first.transition / 2)
+
+
+def test_algorithms_that_deploy_at_every_rollout_cannot_deploy_less_often():
+    model = PePG("MlpPolicy", make_vec_env("PerformativePricing-v0", n_envs=4), n_steps=4, device="cpu")
+    with pytest.warns(UserWarning, match="every_steps=32 has no effect"):
+        model.learn(16, callback=DeployCallback(every_steps=32))
+
+
+def test_rollouts_or_steps_not_both():
+    with pytest.raises(ValueError, match="every and every_steps"):
+        DeployCallback(every=2, every_steps=100)
 
 
 def test_the_callback_works_on_copies_of_the_scalar_environment_too():

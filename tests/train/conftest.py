@@ -9,7 +9,7 @@ import pytest
 
 from perf_envs.pricing import PerformativePricing
 from train.files import write_json, write_text
-from train.results import Plan
+from train.plans import Plan
 from train.yaml_files import dump_yaml
 
 PRICING = "PerformativePricing-v0"
@@ -45,7 +45,7 @@ def write_bench(
 ) -> Path:
     algos = list(dict.fromkeys(algo for of_world in values.values() for algo in of_world))
     seeds = range(max(len(of_seeds) for of_world in values.values() for of_seeds in of_world.values()))
-    plan = Plan(tuple(algos), tuple(values), tuple(seeds), "python -m train bench --synthetic")
+    plan = Plan.product(algos, list(values), seeds, command="python -m train bench --synthetic")
     write_text(folder / "bench.yaml", plan.dump())
     for env, of_world in values.items():
         for algo, of_seeds in of_world.items():

@@ -8,7 +8,7 @@ import pytest
 
 from train.bench import BenchReport, longest_first, plan_runs, run_bench
 from train.files import write_text
-from train.results import Plan
+from train.plans import Plan, read_suite
 from train.run import Run, execute
 
 PRICING = "PerformativePricing-v0"
@@ -16,8 +16,8 @@ ALGOS = ("pepg", "a2c")
 
 
 def bench(out: Path, jobs: int = 1, train: Callable[[Run], object] = execute, seeds: int = 2) -> BenchReport:
-    runs = plan_runs(ALGOS, [PRICING], seeds, out, n_timesteps=100, n_evals=2)
-    return run_bench(runs, Plan(ALGOS, (PRICING,), tuple(range(seeds))), out, jobs, train)
+    plan = Plan.product(ALGOS, [PRICING], range(seeds), n_timesteps=100, n_evals=2)
+    return run_bench(plan_runs(plan, out), plan, out, jobs, train)
 
 
 def test_results_have_one_row_per_run_in_the_order_of_the_plan(tmp_path: Path) -> None:
@@ -109,27 +109,28 @@ def test_a_run_that_kills_its_process_is_listed_and_the_others_go_on(tmp_path: P
 
 def test_results_of_other_settings_are_replaced_and_never_reported(tmp_path: Path) -> None:
     bench(tmp_path)
-    runs = plan_runs(ALGOS, [PRICING], 2, tmp_path, n_timesteps=200, n_evals=2)
+    plan = Plan.product(ALGOS, [PRICING], [0, 1], n_timesteps=200, n_evals=2)
 
     def fails(run: Run) -> None:
         if run.algo == "a2c":
             raise ValueError("no")
         execute(run)
 
-    report = run_bench(runs, Plan(ALGOS, (PRICING,), (0, 1)), tmp_path, 1, fails)
+    report = run_bench(plan_runs(plan, tmp_path), plan, tmp_path, 1, fails)
     assert (report.kept, report.made, len(report.failures)) == (0, 2, 2)
     assert set(pd.read_csv(tmp_path / "results.csv")["algo"]) == {"pepg"}
 
 
 def test_the_longest_runs_come_first(tmp_path: Path) -> None:
-    short, long = (plan_runs(["ppo"], [PRICING], 1, tmp_path, steps)[0] for steps in (1_000, 1_000_000))
+    plans = [Plan.product(["ppo"], [PRICING], [0], n_timesteps=steps) for steps in (1_000, 1_000_000)]
+    short, long = (plan_runs(plan, tmp_path)[0] for plan in plans)
     assert longest_first([short, long, short]) == [long, short, short]
 
 
 @pytest.mark.parametrize(
     ("algos", "envs", "seeds", "said"),
     [
-        (["pepg", "pepg"], [PRICING], 1, "algos must be one or more different names"),
+        (["pepg", "pepg"], [PRICING], 1, "algos must be one or more different values"),
         (["pepg"], [], 1, "envs must be one or more"),
         (["pepg"], [PRICING], 0, "seeds must be"),
         (["pepg", "ppoo"], [PRICING], 1, "did you mean 'ppo'"),
@@ -137,4 +138,47 @@ def test_the_longest_runs_come_first(tmp_path: Path) -> None:
 )
 def test_bad_plans_are_rejected(algos: list[str], envs: list[str], seeds: int, said: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=said):
-        plan_runs(algos, envs, seeds, tmp_path)
+        plan_runs(Plan.product(algos, envs, range(seeds)), tmp_path)
+
+
+def test_a_suite_is_several_blocks_and_every_run_is_made_once(tmp_path: Path) -> None:
+    suite = tmp_path / "mine.yaml"
+    both = "{algos: [pepg, a2c], envs: [PerformativePricing-v0], seeds: 1}"
+    one = "{algos: [pepg], envs: [PerformativePricing-v0, PerformativePricing-v0@weak], seeds: 2}"
+    suite.write_text(f"blocks:\n- {both}\n- {one}\n")
+    plan = Plan(read_suite(str(suite)), n_timesteps=64)
+    keys = [("PerformativePricing-v0", "pepg", 0), ("PerformativePricing-v0", "pepg", 1)]
+    keys += [("PerformativePricing-v0", "a2c", 0)]
+    keys += [("PerformativePricing-v0@weak", "pepg", 0), ("PerformativePricing-v0@weak", "pepg", 1)]
+    assert plan.runs() == keys
+    assert (plan.seeds_of("a2c", PRICING), plan.seeds_of("a2c", f"{PRICING}@weak")) == ([0], [])
+    assert [(run.env, run.algo, run.seed) for run in plan_runs(plan, tmp_path)] == keys
+    write_text(tmp_path / "bench.yaml", plan.dump())
+    assert Plan.load(tmp_path / "bench.yaml") == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("blocks: []", "blocks must be a list"),
+        ("blocks: [{algos: [ppo], envs: [X]}]", "block 1: must have algos, envs and seeds"),
+        ("blocks: [{algos: ppo, envs: [X], seeds: 1}]", "block 1: algos must be a list of names"),
+        ("blocks: [{algos: [ppo], envs: [X], seeds: 0}]", "block 1: seeds"),
+    ],
+)
+def test_bad_suites_are_rejected(text: str, said: str, tmp_path: Path) -> None:
+    suite = tmp_path / "mine.yaml"
+    suite.write_text(text)
+    with pytest.raises(ValueError, match=said):
+        read_suite(str(suite))
+
+
+def test_a_suite_that_is_not_shipped_is_named() -> None:
+    with pytest.raises(ValueError, match="did you mean 'reference'"):
+        read_suite("referense")
+
+
+def test_a_file_that_is_no_plan_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bench.yaml").write_text("algos: [ppo]\n")
+    with pytest.raises(ValueError, match="is not the plan of a benchmark"):
+        Plan.load(tmp_path / "bench.yaml")

@@ -71,7 +71,19 @@ def test_a_misspelt_key_in_a_file_names_file_and_key(tmp_path: Path, capsys: pyt
 
 
 def test_run_says_what_came_out_and_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [*RUN, "-n", "64", "--n-envs", "4", "--out", str(tmp_path), "--set", "n_steps=8", "learning_rate=1e-3"]
+    arguments = [
+        *RUN,
+        "-n",
+        "64",
+        "--n-envs",
+        "4",
+        "--out",
+        str(tmp_path),
+        "--set",
+        "n_steps=8",
+        "round_length=8",
+        "learning_rate=1e-3",
+    ]
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert "performative value" in shown

@@ -8,7 +8,7 @@ import pytest
 
 from train.bench import plan_runs, run_bench
 from train.engines import WorkerLostError, check_engine, in_parallel
-from train.results import Plan
+from train.plans import Plan
 
 PRICING = "PerformativePricing-v0"
 ALGOS = ("pepg", "a2c")
@@ -75,8 +75,8 @@ def test_a_ray_cluster_gives_the_results_of_this_machine(tmp_path: Path) -> None
     assert len(workers) == 2
     assert os.getpid() not in workers
     for engine in ("joblib", "ray"):
-        runs = plan_runs(ALGOS, [PRICING], 2, tmp_path / engine, n_timesteps=100, n_evals=2)
-        plan = Plan(ALGOS, (PRICING,), (0, 1))
+        plan = Plan.product(ALGOS, [PRICING], [0, 1], n_timesteps=100, n_evals=2)
+        runs = plan_runs(plan, tmp_path / engine)
         report = run_bench(runs, plan, tmp_path / engine, jobs=1 if engine == "joblib" else 2, engine=engine)
         assert (report.made, report.failures) == (4, ())
     results = [(tmp_path / engine / "results.csv").read_bytes() for engine in ("joblib", "ray")]

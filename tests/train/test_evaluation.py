@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from perf_envs import WORLDS, exact
-from train.evaluation import exact_figures, play, uniform_value
+from train.evaluation import play
+from train.judges import TabularJudge
 
 
 @pytest.mark.parametrize("env", WORLDS)
@@ -35,8 +36,9 @@ def test_playing_repeats_under_a_seed() -> None:
 
 def test_optimality_gap_is_missing_where_no_optimum_is_known() -> None:
     problem = gym.make("SoftmaxPeMDP-v0", n_states=3, instance_seed=17).unwrapped.problem
-    table = np.full((3, 4), 0.25)
-    assert exact_figures(problem, table, None)["optimality_gap"] is None
-    figures = exact_figures(problem, table, 100.0)
-    assert figures["performative_value"] == uniform_value(problem)
-    assert figures["optimality_gap"] == pytest.approx(100.0 - uniform_value(problem))
+    judge, table = TabularJudge(problem), np.full((3, 4), 0.25)
+    assert judge.best_known_value() is None
+    assert judge.figures(table, None)["optimality_gap"] is None
+    figures = judge.figures(table, 100.0)
+    assert figures["performative_value"] == judge.uniform_value()
+    assert figures["optimality_gap"] == pytest.approx(100.0 - judge.uniform_value())

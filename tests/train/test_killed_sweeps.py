@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from train.bench import plan_runs, run_bench
-from train.results import Plan
+from train.plans import Plan
 
 PRICING = "PerformativePricing-v0"
 ALGOS, SEEDS = ("pepg", "a2c"), 2
@@ -20,8 +20,8 @@ KILLS = 10
 
 
 def sweep(out: Path) -> None:
-    runs = plan_runs(ALGOS, [PRICING], SEEDS, out, n_timesteps=640, n_evals=3)
-    report = run_bench(runs, Plan(ALGOS, (PRICING,), tuple(range(SEEDS))), out, jobs=1)
+    plan = Plan.product(ALGOS, [PRICING], range(SEEDS), n_timesteps=640, n_evals=3)
+    report = run_bench(plan_runs(plan, out), plan, out, jobs=1)
     if report.failures:
         raise RuntimeError(str(report.failures))
 

@@ -20,7 +20,7 @@ from train.yaml_files import read_mapping
 PRICING = "PerformativePricing-v0"
 FILES = ["command.txt", "config.yaml", "evaluations.csv", "meta.json", "model.zip", "policy.npy", "progress.csv"]
 #: Two rollouts each.
-TINY = {"n_envs": 4, "n_steps": 8, "n_timesteps": 64}
+TINY = {"n_envs": 4, "n_steps": 8, "round_length": 8, "n_timesteps": 64}
 #: What it takes for the algorithms that learn from several rollouts to learn from two.
 TWO_ROLLOUTS = {"drr": {"k": 2}, "mdrr": {"k": 2}, "zofw": {"n_directions": 1}}
 

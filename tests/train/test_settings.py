@@ -29,10 +29,61 @@ def test_every_algorithm_has_a_file_and_is_listed_in_the_help() -> None:
     assert sorted(ALGORITHMS) == ALGOS == sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
+def test_all_algorithms_share_the_protocol() -> None:
+    shared = [
+        {key: resolve_settings(algo, PRICING)[key] for key in ("n_envs", "n_timesteps", "round_length")}
+        for algo in ALGOS
+    ]
+    assert all(settings == shared[0] for settings in shared)
+
+
+@pytest.mark.parametrize("algo", [name for name, algorithm in ALGORITHMS.items() if algorithm.like])
+@pytest.mark.parametrize("env", WORLDS)
+def test_an_ablation_differs_in_one_setting_from_what_it_is_like(algo: str, env: str) -> None:
+    mine, whole = resolve_settings(algo, env), resolve_settings(str(ALGORITHMS[algo].like), env)
+    assert len([key for key in {**mine, **whole} if mine.get(key) != whole.get(key)]) == 1
+
+
+def test_variants_add_to_the_settings_of_their_world(tmp_path: Path) -> None:
+    text = f"default: {{n_steps: 32}}\n{PRICING}: {{n_steps: 64}}\n{PRICING}@strong: {{vf_coef: 0.1}}\n"
+    config = write(tmp_path / "mine.yaml", text)
+    plain, strong = (resolve_settings("pepg", env, config) for env in (PRICING, f"{PRICING}@strong"))
+    assert (plain["n_steps"], plain["env_kwargs"], plain.get("vf_coef")) == (64, {}, None)
+    assert (strong["n_steps"], strong["env_kwargs"], strong["vf_coef"]) == (64, {"shift": 6.0}, 0.1)
+    stronger = resolve_settings("pepg", f"{PRICING}@strong", None, {"env_kwargs": {"shift": 7.0, "horizon": 5}})
+    assert stronger["env_kwargs"] == {"shift": 7.0, "horizon": 5}
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        (f"{PRICING}@stronk", "'strong'"),
+        ("PerformativePrising-v0@strong", "has no variants"),
+        ("CartPole-v1@weak", "has no variants"),
+    ],
+)
+def test_variants_that_do_not_exist_are_named(env: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        resolve_settings("pepg", env)
+
+
+def test_a_section_of_a_variant_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    config = write(tmp_path / "mine.yaml", f"default: {{n_steps: 32}}\n{PRICING}@stronk: {{n_steps: 64}}\n")
+    with pytest.raises(ValueError, match=f"'{PRICING}@strong'"):
+        resolve_settings("pepg", PRICING, config)
+
+
+def test_rounds_cannot_be_longer_than_the_rollouts_of_who_deploys_at_each() -> None:
+    with pytest.raises(ValueError, match="round_length must be at most n_steps, 8"):
+        resolve_settings("pepg", PRICING, None, {"n_steps": 8})
+    assert resolve_settings("pepg", PRICING, None, {"n_steps": 8, "round_length": None})["n_steps"] == 8
+    assert resolve_settings("a2c", PRICING, None, {"n_steps": 8})["round_length"] == 16
+
+
 def test_later_layers_win(tmp_path: Path) -> None:
-    text = f"default: {{n_steps: 7, gae_lambda: 0.5}}\n{PRICING}: {{gae_lambda: 0.6, vf_coef: 0.1}}\n"
+    text = f"default: {{n_steps: 17, gae_lambda: 0.5}}\n{PRICING}: {{gae_lambda: 0.6, vf_coef: 0.1}}\n"
     settings = resolve_settings("pepg", PRICING, write(tmp_path / "mine.yaml", text), {"vf_coef": 0.2})
-    assert (settings["n_steps"], settings["gae_lambda"], settings["vf_coef"]) == (7, 0.6, 0.2)
+    assert (settings["n_steps"], settings["gae_lambda"], settings["vf_coef"]) == (17, 0.6, 0.2)
     assert resolve_settings("pepg", "SoftmaxPeMDP-v0", tmp_path / "mine.yaml")["gae_lambda"] == 0.5
 
 

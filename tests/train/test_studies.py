@@ -100,8 +100,12 @@ def test_the_runs_of_a_study_lie_in_folders_of_their_own(name: str, tmp_path: Pa
 
 
 def test_robustness_compares_the_four_answers(tmp_path: Path) -> None:
-    kwargs = [run.settings["env_kwargs"] for _, run in sampled.plan_study(ROBUSTNESS, 1, tmp_path)]
-    assert [arguments for arguments in RESPONSES.values() for _ in range(5)] == kwargs
+    planned = sampled.plan_study(ROBUSTNESS, 1, tmp_path)
+    assert [world for world in RESPONSES.values() for _ in range(5)] == [run.env for _, run in planned]
+    wrappers = [run.settings["env_kwargs"].get("response_wrapper") for _, run in planned[::5]]
+    assert wrappers[:2] == [None, "piecewise-linear"]
+    assert wrappers[3] == "noisy"
+    assert (wrappers[2]["name"], wrappers[2]["levels"]) == ("quantised", 8)
 
 
 def test_gaps_are_measured_from_the_best_known_value_and_do_not_grow() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from train.applicability import TABULAR_ONLY, applies
 from train.report.summary import Bench
 from train.report.tables import span
-from train.report.words import counted
+from train.report.words import counted, listing
 
 
 def facts(bench: Bench) -> tuple[tuple[str, str], ...]:
@@ -43,6 +44,17 @@ def unequal(bench: Bench) -> str:
             if max(amounts) > 1.1 * min(amounts) and name not in found:
                 found.append(name)
     return f"The algorithms did not have the same number of {' and '.join(found)}." if found else ""
+
+
+def left_out(bench: Bench) -> str:
+    """Return a sentence about the algorithms that cannot act in some of the worlds, if there are any."""
+    algos = list(dict.fromkeys([*(bench.plan.algos if bench.plan else ()), *bench.algos]))
+    worlds = [world.env for world in bench.worlds if not all(applies(algo, world.env) for algo in algos)]
+    if not worlds:
+        return ""
+    unable = [bench.labels.get(algo, algo) for algo in algos if algo in TABULAR_ONLY]
+    verb, need = ("does", "it needs") if len(unable) == 1 else ("do", "they need")
+    return f"{listing(unable)} {verb} not apply in {listing(worlds)}: {need} finitely many states and actions."
 
 
 def _compared(bench: Bench) -> str:

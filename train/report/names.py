@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from perf_envs.variants import SEPARATOR
+
 #: The algorithm whose advantage over the others is reported.
 OURS = "pepg"
 #: The main comparison; other methods have panels of their own where a world has many.
 MAIN = (OURS, "ppo", "a2c", "trpo", "rr", "mdrr", "zofw")
 #: Every algorithm has its look by its place here, whoever else takes part.
-KNOWN = (*MAIN, "reinforce", "ppo_penalty", "grpo", "mdpo", "npg", "performative_ppo", "performative_npg", "rga", "drr")
+KNOWN = (
+    *MAIN,
+    *("reinforce", "ppo_penalty", "grpo", "mdpo", "npg", "performative_ppo", "performative_npg", "rga", "drr"),
+    *("pepg_no_dynamics", "pepg_no_reward", "pepg_no_ramp", "pepg_no_entropy", "pepg_sampled"),
+)
 #: Algorithms that know how the world answers.
 KNOWING = (OURS, "performative_ppo", "performative_npg")
 
@@ -22,14 +28,9 @@ WORLD_GROUPS = {
 OTHER_WORLDS = "Other variants"
 
 
-def base(env: str) -> str:
-    """Return the id that Gymnasium knows: that of ``PerformativePricing-v0@strong`` is ``PerformativePricing-v0``."""
-    return env.split("@", 1)[0]
-
-
 def variant(env: str) -> str:
     """Return the name of the variant, empty for a world as it is."""
-    return env.partition("@")[2]
+    return env.partition(SEPARATOR)[2]
 
 
 def world_group(env: str) -> str:

@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from perf_envs import Dynamics, PerformativeEnv, exact
 from perf_envs.grids import MOVES
 from perf_envs.gridworld import PerformativeGridWorld
+from perf_envs.linear_pricing import LinearPricing
 from perf_envs.pricing import PerformativePricing
-from train.report.names import base
+from perf_envs.variants import split_variant
+from train.report.linear_pricing_figure import CAPTION, draw_prices, legend
 from train.report.style import INK, MUTED, RULE, new_figure
 from train.report.summary import WorldResults
 from train.report.words import number
@@ -52,15 +54,13 @@ _FEW, _SHRUNK = 6, 0.82
 _BREAK = {False: " ", True: "\n"}
 
 
-def deployed_policies(world: WorldResults) -> tuple[Figure, str] | None:
+def deployed_policies(world: WorldResults) -> tuple[Figure, str]:
     """Draw the policy of every algorithm's median run, and how the world answers it.
 
     Returns:
-        The picture and what it shows, in words; ``None`` where there is no picture of such policies.
+        The picture and what it shows, in words.
     """
     env = _make(world.algorithms[0].median_run)
-    if env is None:
-        return None
     picture = _picture(env)
     many = len(world.algorithms) > _FEW
     columns = min(len(world.algorithms), 4 if many else 3)
@@ -73,13 +73,13 @@ def deployed_policies(world: WorldResults) -> tuple[Figure, str] | None:
         run = results.median_run
         table = run.policy()
         with torch.no_grad():
-            dynamics = env.problem.response(table)
+            dynamics = env.problem.response(*table) if isinstance(env, LinearPricing) else env.problem.response(table)
         value = number(run.result["performative_value"], world.decimals)
         title = f"{results.label},{_BREAK[many]}seed {run.result['seed']}: J = {value}"
         axes.set_title(title, fontsize=8 if many else 9)
         axes.grid(visible=False)
         image = picture.draw(axes, table, dynamics)
-        if many and picture.scale:
+        if many:
             axes.label_outer()
     for axes in panels[len(world.algorithms) :]:
         axes.set_axis_off()
@@ -94,7 +94,7 @@ def deployed_policies(world: WorldResults) -> tuple[Figure, str] | None:
 class _Picture:
     """How the policies of a world are drawn: a panel's size in inches, what draws it, and what explains it."""
 
-    draw: Callable[[Axes, Table, Dynamics], AxesImage]
+    draw: Callable[[Axes, Table, Any], AxesImage | None]
     caption: str
     width: float
     height: float
@@ -103,7 +103,9 @@ class _Picture:
     handles: tuple[Artist, ...] = ()
 
 
-def _picture(env: PerformativeEnv) -> _Picture:
+def _picture(env: PerformativeEnv | LinearPricing) -> _Picture:
+    if isinstance(env, LinearPricing):
+        return _Picture(partial(draw_prices, env), CAPTION, 3.3, 2.7, footer=0.3, handles=legend())
     if isinstance(env, PerformativeGridWorld):
         text = (
             "Arrows are the moves of the deployed policy, longer where more probable. Orange dots show how often the "
@@ -121,9 +123,11 @@ def _picture(env: PerformativeEnv) -> _Picture:
     return _Picture(_draw_table, text, 3.1, min(8.0, 1.2 + 0.2 * env.n_states), scale="probability")
 
 
-def _make(run: SavedRun) -> PerformativeEnv | None:
-    env = gym.make(base(run.result["env"]), **(run.config.get("env_kwargs") or {})).unwrapped
-    return env if isinstance(env, PerformativeEnv) else None
+def _make(run: SavedRun) -> PerformativeEnv | LinearPricing:
+    env = gym.make(split_variant(run.result["env"])[0], **(run.config.get("env_kwargs") or {})).unwrapped
+    if not isinstance(env, PerformativeEnv | LinearPricing):
+        raise ValueError(f"{run.folder} is not a run in a performative world")
+    return env
 
 
 def _draw_grid(env: PerformativeGridWorld, axes: Axes, table: Table, dynamics: Dynamics) -> AxesImage:

@@ -8,7 +8,7 @@ from train.report.aggregate_findings import group_findings
 from train.report.aggregate_tables import aggregate_table, improvement_table, score_matrix
 from train.report.aggregates import Group, groups
 from train.report.curves import FEW, Looks, learning_curves, moves, value_per_deployment
-from train.report.facts import facts, unequal
+from train.report.facts import facts, left_out, unequal
 from train.report.figures import final_values, gaps
 from train.report.findings import findings, tally
 from train.report.names import OURS, slug
@@ -113,17 +113,14 @@ def _world(bench: Bench, world: WorldResults, look: Looks) -> Section:
         world.title,
         findings=tuple(findings(world)),
         tables=tables,
-        plots=(*plots, *_policies(world)),
+        plots=(*plots, _policies(world)),
     )
 
 
-def _policies(world: WorldResults) -> list[Plot]:
-    picture = deployed_policies(world)
-    if picture is None:
-        return []
-    figure, caption = picture
+def _policies(world: WorldResults) -> Plot:
+    figure, caption = deployed_policies(world)
     text = f"Each algorithm's median seed. {caption}"
-    return [drawn(f"{world.env}_policies.png", "Deployed policies", text, figure)]
+    return drawn(f"{world.env}_policies.png", "Deployed policies", text, figure)
 
 
 def _ablations(bench: Bench) -> list[Section]:
@@ -141,7 +138,7 @@ def _budget(bench: Bench) -> Section:
         "Steps and deployments per run. Settings, exact command and versions of every run are in its folder "
         "(config.yaml, command.txt, meta.json)."
     )
-    said = tuple(filter(None, [unequal(bench)]))
+    said = tuple(filter(None, [unequal(bench), left_out(bench)]))
     tables = tuple(effort_table(world) for world in bench.worlds)
     return Section("budget", "Budget", "What each algorithm was given", about, said, tables)
 

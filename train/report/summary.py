@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from train.plans import Plan
 from train.report.names import KNOWING, MAIN, OURS
 from train.report.statistics import Estimate, Lead, estimate_iqm, probability_of_improvement
-from train.results import Plan, SavedRun, find_runs, read_failures, read_plan
+from train.results import SavedRun, find_runs, read_failures, read_plan
 
 #: Share of the way from the uniform policy to the best known within which an algorithm counts as there.
 AT_OPTIMUM = 1e-3

@@ -66,7 +66,7 @@ def span(values: Floats) -> str:
 
 def _figures(bench: Bench, world: WorldResults, results: AlgorithmResults) -> tuple[Cell, ...]:
     done, decimals = len(results.runs), world.decimals
-    planned = len(bench.plan.seeds) if bench.plan else done
+    planned = len(bench.plan.seeds_of(results.algo, world.env)) if bench.plan else done
     return (
         Cell(str(done) if done == planned else f"{done} of {planned}"),
         Cell.of(results.value, done, decimals),

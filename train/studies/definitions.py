@@ -22,6 +22,7 @@ class Level:
     algo: str = "pepg"
     group: str = ""
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    env: str = ENV
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,8 @@ LEARNING_RATE = SampledStudy(
     tuple(Level(f"η = {rate:g}", overrides=_tables(learning_rate=rate)) for rate in (0.1, 0.3, 0.5, 0.7)),
 )
 
-#: How the world answers. With 8 levels the uniform policy over the 8 prices is perceived as it is; with fewer it is
-#: mistaken for one of low prices, and hard to beat.
-RESPONSES: dict[str, Any] = {
-    "smooth": {},
-    "piecewise-linear": {"response_wrapper": "piecewise-linear"},
-    "quantised": {"response_wrapper": {"name": "quantised", "levels": 8, "surrogate": "straight-through"}},
-    "noisy": {"response_wrapper": "noisy"},
-}
+#: How the world answers, by name in the study: the world, or a variant of it.
+RESPONSES = {"smooth": ENV} | {name: f"{ENV}@{name}" for name in ("piecewise-linear", "quantised", "noisy")}
 STANDARD, STABILITY_SEEKING = {"PPO": "ppo", "A2C": "a2c"}, {"RR": "rr", "MDRR": "mdrr"}
 ROBUSTNESS = SampledStudy(
     "robustness",
@@ -90,8 +85,8 @@ ROBUSTNESS = SampledStudy(
     "comparable.",
     200_000,
     tuple(
-        Level(name, algo, response, {**settings, "env_kwargs": arguments})
-        for response, arguments in RESPONSES.items()
+        Level(name, algo, response, settings, world)
+        for response, world in RESPONSES.items()
         for name, algo, settings in (
             ("PePG", "pepg", _tables()),
             *((label, algo, {}) for label, algo in {**STANDARD, **STABILITY_SEEKING}.items()),

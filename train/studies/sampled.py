@@ -15,7 +15,7 @@ from train.report.statistics import Estimate, estimate_iqm, estimate_spread
 from train.report.style import INK, PALETTE, drawing, new_figure
 from train.report.words import listing, number, written
 from train.studies.claims import HOLDS, SEEDS_TO_DECIDE, Claim, is_largest
-from train.studies.definitions import ENV, RESPONSES, STABILITY_SEEKING, STANDARD, Level, SampledStudy
+from train.studies.definitions import RESPONSES, STABILITY_SEEKING, STANDARD, Level, SampledStudy
 from train.studies.page import StudyPage
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def plan_study(study: SampledStudy, seeds: int, out: Path, n_timesteps: int | No
 
     steps = study.n_timesteps if n_timesteps is None else n_timesteps
     return [
-        (level, plan_run(level.algo, ENV, seed, overrides={**level.overrides, "n_timesteps": steps}, out=folder))
+        (level, plan_run(level.algo, level.env, seed, overrides={**level.overrides, "n_timesteps": steps}, out=folder))
         for level in study.levels
         for folder in [out / "runs" / _folder_name(level)]
         for seed in range(seeds)

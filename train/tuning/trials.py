@@ -1,0 +1,95 @@
+"""What a trial came to, and its line in a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train.files import write_text
+
+TRIALS = "trials.csv"
+#: Columns of the repository's file; times and errors are those of one machine.
+COLUMNS = ("algo", "env", "trial", "n_timesteps", "params", "values", "mean")
+ALL_COLUMNS = (*COLUMNS, "seconds", "error")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting, trained with every tuning seed.
+
+    Attributes:
+        algo: name of the algorithm.
+        env: id of the world.
+        trial: its number; 0 is the shipped setting.
+        n_timesteps: environment steps of each run.
+        params: the settings that were tried.
+        values: exact final performative value by seed, ``None`` where the run failed.
+        seconds: how long it took.
+        error: of the last run that failed.
+    """
+
+    algo: str
+    env: str
+    trial: int
+    n_timesteps: int
+    params: dict[str, Any]
+    values: dict[int, float | None]
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def mean(self) -> float:
+        """Mean value over the seeds, minus infinity if a run failed."""
+        values = [value for value in self.values.values() if value is not None]
+        return math.fsum(values) / len(values) if len(values) == len(self.values) > 0 else -math.inf
+
+
+def best_trial(trials: Sequence[Trial]) -> Trial | None:
+    """Return the trial with the highest mean, the first of several; ``None`` if all of them failed."""
+    best = max(trials, key=lambda trial: trial.mean, default=None)
+    return None if best is None or best.mean == -math.inf else best
+
+
+def write_trials(path: Path, trials: Sequence[Trial], columns: Sequence[str] = ALL_COLUMNS) -> None:
+    """Write trials as CSV in one piece; parameters and values are JSON."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for trial in trials:
+        as_json = {"params": json.dumps(trial.params), "values": json.dumps(trial.values)}
+        writer.writerow({**vars(trial), **as_json, "mean": trial.mean})
+    write_text(path, text.getvalue())
+
+
+def read_trials(path: Path) -> list[Trial]:
+    """Return the trials of a file that :func:`write_trials` wrote; none if there is no such file.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        try:
+            return [_read_row(row) for row in csv.DictReader(file)]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a table of trials: {error!r}") from None
+
+
+def _read_row(row: dict[str, str]) -> Trial:
+    return Trial(
+        row["algo"],
+        row["env"],
+        int(row["trial"]),
+        int(row["n_timesteps"]),
+        json.loads(row["params"]),
+        {int(seed): value for seed, value in json.loads(row["values"]).items()},
+        float(row.get("seconds", 0.0)),
+        row.get("error", ""),
+    )

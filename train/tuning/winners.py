@@ -1,0 +1,73 @@
+"""The winning settings as files, in the form of settings: a section per world, with its budget as a comment."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from train.algorithms import ALGORITHMS
+from train.files import write_text
+from train.tuning.trials import COLUMNS, TRIALS, Trial, best_trial, read_trials, write_trials
+from train.yaml_files import dump_value
+
+
+def settings_text(trials: Sequence[Trial]) -> str:
+    """Return the settings file of one algorithm, whose trials in some worlds these are."""
+    label = ALGORITHMS[trials[0].algo].label
+    lines = [
+        f"# Settings of {label}, written by `python -m train tune`: per world the trial with the highest mean J over",
+        f"# the tuning seeds. Trial 0 is the setting without tuning; all of them are in {TRIALS}.",
+    ]
+    for env, in_world in by_world(trials):
+        best = best_trial(in_world)
+        if best is not None:
+            lines += [f"# {_budget(in_world, best)}", f"{env}:"]
+            lines += [f"  {key}: {dump_value(value)}" for key, value in best.params.items()]
+    return "\n".join(lines) + "\n"
+
+
+def by_world(trials: Iterable[Trial]) -> list[tuple[str, list[Trial]]]:
+    """Return the trials of each world, worlds by name."""
+    ordered = sorted(trials, key=lambda trial: (trial.env, trial.trial))
+    return [(env, list(group)) for env, group in itertools.groupby(ordered, key=lambda trial: trial.env)]
+
+
+def _budget(trials: Sequence[Trial], best: Trial) -> str:
+    seeds = ", ".join(map(str, best.values))
+    untuned = f", trial 0 {trials[0].mean:.6g}" if best.trial else ""
+    return (
+        f"{len(trials)} trials, seeds {seeds}, {best.n_timesteps} steps each. "
+        f"Trial {best.trial} won: J {best.mean:.6g}{untuned}."
+    )
+
+
+def write_winners(out: Path, algo: str, n_trials: int) -> None:
+    """Write ``out/ALGO.yaml`` from all searches of an algorithm in a folder that have the given number of trials.
+
+    Searches that have fewer are still under way. If no trial of any succeeded there is no such file.
+    """
+    searches = [read_trials(path) for path in sorted((out / algo).glob(f"*/{TRIALS}"))]
+    _write_settings(out / f"{algo}.yaml", [trial for trials in searches if len(trials) == n_trials for trial in trials])
+
+
+def save_winners(folder: Path, trials: Sequence[Trial]) -> None:
+    """Add trials to the file in a folder, and write the settings of their algorithms.
+
+    They replace those of the same algorithm and world. Pairs without a trial that succeeded are left as they are.
+    """
+    pairs = {(trial.algo, trial.env) for trial in trials if best_trial([trial]) is not None}
+    kept = [trial for trial in read_trials(folder / TRIALS) if (trial.algo, trial.env) not in pairs]
+    merged = [*kept, *(trial for trial in trials if (trial.algo, trial.env) in pairs)]
+    merged.sort(key=lambda trial: (trial.algo, trial.env, trial.trial))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_trials(folder / TRIALS, merged, COLUMNS)
+    for algo in sorted({algo for algo, _ in pairs}):
+        _write_settings(folder / f"{algo}.yaml", [trial for trial in merged if trial.algo == algo])
+
+
+def _write_settings(path: Path, trials: Sequence[Trial]) -> None:
+    if any(best_trial([trial]) for trial in trials):
+        write_text(path, settings_text(trials))
+    else:
+        path.unlink(missing_ok=True)
