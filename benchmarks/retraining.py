@@ -32,7 +32,7 @@ from agents.retraining import (
     repeated_retraining,
     stability_bound,
 )
-from train.style import INK, LINES, MARKERS, PALETTE, drawing, new_figure
+from train.report.style import INK, LINES, MARKERS, PALETTE, drawing, new_figure
 
 FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 DATA = Path(__file__).parent.parent / "tests" / "data"

@@ -73,13 +73,13 @@ def _perform(
 ) -> int:
     # Imported here, so that help and plots need not wait for what trains.
     if isinstance(command, PlotCommand):
-        from train.plot import plot
+        from train.report.plot import plot
 
         plot(command.out)
         return 0
     if isinstance(command, MergeCommand):
         from train.merge import merge
-        from train.plot import plot
+        from train.report.plot import plot
 
         merge(command.out, command.folders, line)
         plot(command.out)

@@ -9,7 +9,7 @@ from perf_envs.validation import check_choice, check_count
 from train.bench import BenchReport, plan_runs, run_bench
 from train.options import DEFAULT_ALGOS, DEFAULT_ENVS, STUDIES, BenchCommand, RunCommand, StudyCommand
 from train.plans import Block, Plan, read_suite
-from train.plot import plot
+from train.report.plot import plot
 from train.run import execute, plan_run
 from train.settings import parse_assignments
 from train.studies.convergence import run_convergence

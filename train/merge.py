@@ -10,6 +10,7 @@ from typing import Any
 
 from train.files import write_text
 from train.plans import PLAN, Block, Key, Plan
+from train.report.summary import group
 from train.results import (
     NOT_REPEATED,
     SavedRun,
@@ -19,7 +20,6 @@ from train.results import (
     write_failures,
     write_results,
 )
-from train.summary import group
 
 
 def merge(out: Path, folders: Sequence[Path], command: str = "") -> Plan:

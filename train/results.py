@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ RESULTS, FAILURES = "results.csv", "failures.csv"
 RESULTS_PARQUET = "results.parquet"
 #: What ``results.csv`` leaves out: names for people, and times, which no run repeats.
 NOT_REPEATED = ("label", "like", "seconds")
+#: What is read of the log of a training.
+MOVES = ("perf/round", "perf/shift", "perf/reward_shift")
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,18 @@ class SavedRun:
     config: dict[str, Any]
     meta: dict[str, Any] = field(default_factory=dict)
 
+    @cached_property  # several plots are drawn from the same table
     def evaluations(self) -> pd.DataFrame:
-        """Return the exact figures along the training."""
+        """The exact figures along the training."""
         return pd.read_csv(self.folder / "evaluations.csv")
+
+    @cached_property
+    def moves(self) -> pd.DataFrame:
+        """How far the world moved at the logged deployments; an empty table where that was not logged."""
+        path = self.folder / "progress.csv"
+        if not path.is_file() or not path.stat().st_size:
+            return pd.DataFrame()
+        return pd.read_csv(path, usecols=lambda column: column in MOVES)
 
     def policy(self) -> NDArray[np.float64]:
         """Return the final policy: a table ``[S, A]``, or mean and deviation of continuous actions ``[2, H, d]``."""

@@ -1,7 +1,8 @@
 """Synthetic results, so that tables, plots and report can be tested without training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from train.plans import Plan
 from train.yaml_files import dump_yaml
 
 PRICING = "PerformativePricing-v0"
-LABELS = {"pepg": "PePG", "ppo": "PPO", "a2c": "A2C"}
+LABELS = {"pepg": "PePG", "ppo": "PPO", "a2c": "A2C", "rr": "RR", "pepg-blind": "PePG without response"}
+LIKE = {"pepg-blind": "pepg"}
 
+Values = Mapping[str, Sequence[float]]
 SaveBench = Callable[..., Path]
 
 
@@ -21,34 +24,56 @@ SaveBench = Callable[..., Path]
 def save_bench(tmp_path: Path) -> SaveBench:
     """Write a benchmark folder in which the algorithms have the given performative values, one per seed."""
 
-    def save(values: dict[str, Sequence[float]], best_value: float | None = 12.0, failures: str = "") -> Path:
-        seeds = range(max(len(of_seeds) for of_seeds in values.values()))
-        plan = Plan.product(list(values), [PRICING], seeds, command="python -m train bench --synthetic")
-        write_text(tmp_path / "bench.yaml", plan.dump())
-        for algo, of_seeds in values.items():
-            for seed, value in enumerate(of_seeds):
-                _save_run(tmp_path / algo / PRICING / f"seed_{seed}", algo, seed, value, best_value)
-        if failures:
-            write_text(tmp_path / "failures.csv", failures)
-        return tmp_path
+    def save(values: Values, best_value: float | None = 12.0, failures: str = "") -> Path:
+        return write_bench(tmp_path, {PRICING: values}, {PRICING: best_value}, failures)
 
     return save
 
 
-def _save_run(folder: Path, algo: str, seed: int, value: float, best_value: float | None) -> None:
+@pytest.fixture
+def save_worlds(tmp_path: Path) -> SaveBench:
+    """Write a benchmark folder with several worlds: performative values by world and algorithm, best known by world."""
+
+    def save(values: Mapping[str, Values], best_values: Mapping[str, float | None] | None = None) -> Path:
+        return write_bench(tmp_path, values, best_values or {})
+
+    return save
+
+
+def write_bench(
+    folder: Path, values: Mapping[str, Values], best_values: Mapping[str, float | None], failures: str = ""
+) -> Path:
+    algos = list(dict.fromkeys(algo for of_world in values.values() for algo in of_world))
+    seeds = range(max(len(of_seeds) for of_world in values.values() for of_seeds in of_world.values()))
+    plan = Plan.product(algos, list(values), seeds, command="python -m train bench --synthetic")
+    write_text(folder / "bench.yaml", plan.dump())
+    for env, of_world in values.items():
+        for algo, of_seeds in of_world.items():
+            for seed, value in enumerate(of_seeds):
+                key = {"algo": algo, "env": env, "seed": seed}
+                save_run(folder / algo / env / f"seed_{seed}", key, value, best_values.get(env, 12.0))
+    if failures:
+        write_text(folder / "failures.csv", failures)
+    return folder
+
+
+def save_run(
+    folder: Path, key: dict[str, Any], value: float, best_value: float | None, policy: np.ndarray | None = None
+) -> None:
     folder.mkdir(parents=True)
-    env = PerformativePricing()
-    np.save(folder / "policy.npy", np.full((env.n_states, env.n_actions), 1.0 / env.n_actions))
-    write_text(folder / "config.yaml", dump_yaml({"algo": algo, "env": PRICING, "seed": seed, "env_kwargs": {}}))
+    algo, seed = key["algo"], key["seed"]
+    np.save(folder / "policy.npy", pricing_policy() if policy is None else policy)
+    write_text(folder / "config.yaml", dump_yaml({**key, "env_kwargs": {}}))
     write_json(folder / "meta.json", {"started": "2025-01-01T00:00:00+00:00", "git": None})
     rows = "".join(f"{steps},{steps},{value * steps / 100},1.0,1.0,0.1\n" for steps in (0, 50, 100))
     header = "timesteps,round,performative_value,stability_gap,optimality_gap,wall_time\n"
     write_text(folder / "evaluations.csv", header + rows)
+    rows = "".join(f"{k},{0.5 / k},{0.1 / k},{k}\n" for k in (1, 5, 10))
+    write_text(folder / "progress.csv", "perf/round,perf/shift,perf/reward_shift,loss\n" + rows)
     result = {
-        "algo": algo,
-        "label": LABELS[algo],
-        "env": PRICING,
-        "seed": seed,
+        **key,
+        "label": LABELS.get(algo, algo),
+        "like": LIKE.get(algo),
         "steps": 100,
         "deployments": 10,
         "performative_value": value,
@@ -64,3 +89,8 @@ def _save_run(folder: Path, algo: str, seed: int, value: float, best_value: floa
         "seconds": 1.0,
     }
     write_json(folder / "result.json", result)
+
+
+def pricing_policy() -> np.ndarray:
+    env = PerformativePricing()
+    return np.full((env.n_states, env.n_actions), 1.0 / env.n_actions)

@@ -2,21 +2,34 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import yaml
 from rich.console import Console
 
-from train.findings import findings
-from train.plot import plot
-from train.summary import Lead, read_bench
-from train.tables import summarize
+from train.report.findings import findings
+from train.report.plot import plot
+from train.report.statistics import Lead
+from train.report.summary import read_bench
+from train.report.table import Row, Table
+from train.report.tables import world_table
 
+PRICING = "PerformativePricing-v0"
 VALUES = {"pepg": [11.0, 11.2, 11.4], "ppo": [9.0, 9.2, 9.4], "a2c": [8.0, 8.2, 8.4]}
 
 
 def said(folder: Path) -> str:
     return " ".join(findings(read_bench(folder).worlds[0])).replace("\u00a0", " ")
+
+
+def table_of(folder: Path) -> Table:
+    bench = read_bench(folder)
+    return world_table(bench, bench.worlds[0])
+
+
+def cells(table: Table, row: Row) -> dict[str, str]:
+    return {column: str(cell) for column, cell in zip(table.columns, row.cells, strict=True)}
 
 
 def rotate(values: dict[str, list[float]], by: int) -> dict[str, list[float]]:
@@ -35,8 +48,8 @@ def test_the_winner_is_the_one_in_the_data(save_bench, by: int, winner: str) -> 
     plot(folder, Console(quiet=True))
     html = (folder / "report.html").read_text()
     assert f"{winner} wins with" in html
-    assert [row.label for row in summarize(read_bench(folder)).worlds[0][1] if row.leads] == [winner]
-    assert re.findall(r"\*\*(\w+)\*\* \|", (folder / "summary.md").read_text()) == [winner]
+    assert [row.label for row in table_of(folder).rows if row.leads] == [winner]
+    assert re.findall(r"\| \*\*(\w+)\*\* \|", (folder / "summary.md").read_text()) == [winner]
 
 
 def test_a_tie_is_called_a_tie(save_bench) -> None:
@@ -56,7 +69,7 @@ def test_a_single_seed_proves_nothing(save_bench) -> None:
     folder = save_bench({"pepg": [11.0], "ppo": [9.0]})
     assert said(folder).startswith("PePG leads with")
     assert "With a single seed there are no intervals" in said(folder)
-    assert "[" not in str(summarize(read_bench(folder)).worlds[0][1][0].cells[1])
+    assert "[" not in str(table_of(folder).rows[0].cells[1])
 
 
 def test_the_scale_goes_from_the_uniform_policy_to_the_optimum(save_bench) -> None:
@@ -72,9 +85,8 @@ def test_percents_are_given_only_between_positive_values() -> None:
 
 
 def test_advantage_pairs_our_worst_seed_with_the_best_of_the_others(save_bench) -> None:
-    summary = summarize(read_bench(save_bench(VALUES)))
-    columns = summary.columns
-    ppo = {column: str(cell) for column, cell in zip(columns, summary.worlds[0][1][1].cells, strict=True)}
+    table = table_of(save_bench(VALUES))
+    ppo = cells(table, table.rows[1])
     assert ppo["PePG ahead, worst vs best seed"].replace("\u00a0", " ") == "+17.0 %"  # 11.0 against 9.4
     assert ppo["P(PePG better)"] == "1.00 [1.00, 1.00]"
     assert ppo["J, IQM [95 % interval]"].startswith("9.20 [")
@@ -84,24 +96,32 @@ def test_the_report_asks_for_nothing_outside_itself(save_bench) -> None:
     folder = save_bench(VALUES)
     plot(folder, Console(quiet=True))
     html = (folder / "report.html").read_text()
-    for target in re.findall(r"""(?:src|href|srcset|poster|data|action)\s*=\s*["']?([^"'\s>]+)""", html):
-        assert target.startswith("data:image/svg+xml;base64,"), target[:80]
-    for outside in ("http://", "https://", "url(", "@import", "<script", "<link", "<iframe"):
+    for target in re.findall(r"""(?:\ssrc|href|srcset|poster|data|action)\s*=\s*["']([^"]+)["']""", html):
+        assert target.startswith(("data:image/svg+xml,", "data:image/png;base64,", "#")), target[:80]
+    for outside in ("http://", "https://", "@import", "<script", "<link", "<iframe"):
         assert outside not in html
-    assert html.count("<img ") == 5
+    assert re.findall(r"url\((?!#|%23)", html) == []
+    assert html.count("<img ") == len(list((folder / "plots").iterdir()))
 
 
-def test_plots_are_saved_as_pictures_too(save_bench) -> None:
+def test_links_of_the_report_lead_somewhere(save_worlds) -> None:
+    folder = save_worlds({PRICING: VALUES, f"{PRICING}@strong": VALUES})
+    plot(folder, Console(quiet=True))
+    html = (folder / "report.html").read_text()
+    anchors = re.findall(r'href="#([^"]+)"', html)
+    assert len(anchors) == len(set(anchors)) >= 5
+    for anchor in anchors:
+        assert html.count(f'id="{anchor}"') == 1
+
+
+def test_plots_are_saved_as_pictures_and_shown_by_the_markdown(save_bench) -> None:
     folder = save_bench(VALUES)
     plot(folder, Console(quiet=True))
-    assert {path.name.split("_", 1)[1] for path in (folder / "plots").iterdir()} == {
-        "learning_curves.png",
-        "value_per_deployment.png",
-        "final_values.png",
-        "gaps.png",
-        "policies.png",
-    }
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (folder / "plots").iterdir())
+    names = {path.name for path in (folder / "plots").iterdir()}
+    kinds = ("learning_curves", "value_per_deployment", "shift", "reward_shift", "final_values", "gaps")
+    assert {f"{PRICING}_{kind}.svg" for kind in kinds} | {f"{PRICING}_policies.png"} <= names
+    shown = set(re.findall(r"\]\(plots/([^)]+)\)", (folder / "summary.md").read_text()))
+    assert {unquote(name) for name in shown} == names
 
 
 def test_plotting_twice_gives_the_same_report(save_bench) -> None:
@@ -126,15 +146,16 @@ def test_without_a_known_optimum_there_is_no_optimality_gap(save_bench) -> None:
     folder = save_bench(VALUES, best_value=None)
     plot(folder, Console(quiet=True))
     assert "best known optimum" not in said(folder)
-    row = summarize(read_bench(folder)).worlds[0][1][0]
-    assert str(row.cells[5]) == "–"
+    table = table_of(folder)
+    assert cells(table, table.rows[0])["optimality gap"] == "–"
+    assert cells(table, table.rows[0])["normalised"] == "–"
 
 
 def test_an_algorithm_alone_is_reported_without_comparison(save_bench) -> None:
     folder = save_bench({"ppo": [9.0, 9.2]})
     plot(folder, Console(quiet=True))
     assert "nothing to compare it with" in said(folder)
-    assert not any("ahead" in column for column in summarize(read_bench(folder)).columns)
+    assert not any("ahead" in column for column in table_of(folder).columns)
 
 
 def test_a_folder_of_single_runs_can_be_plotted(save_bench) -> None:
@@ -150,7 +171,7 @@ def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
 
 
 def test_plotting_imports_nothing_that_trains() -> None:
-    program = "import sys, train.plot; print([m for m in ('agents', 'stable_baselines3') if m in sys.modules])"
+    program = "import sys, train.report.plot; print([m for m in ('agents', 'stable_baselines3') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -164,13 +185,18 @@ def test_runs_that_cannot_be_compared_are_not(save_bench, key: str, value: objec
         read_bench(folder)
 
 
-def test_the_latex_table_has_the_cells_of_the_markdown_table(save_bench) -> None:
-    folder = save_bench(VALUES)
+def test_latex_and_markdown_have_the_same_figures(save_worlds) -> None:
+    folder = save_worlds({PRICING: VALUES, f"{PRICING}@strong": VALUES})
     plot(folder, Console(quiet=True))
-    summary = summarize(read_bench(folder))
-    lines = (folder / "summary.tex").read_text().splitlines()
-    assert [line.count("&") for line in lines if "&" in line] == [len(summary.columns)] * 4
-    assert sum(line.startswith(r"\textbf{PePG} & 3 & 11.20 [") for line in lines) == 1
-    assert "J, IQM [95 \\% interval]" in lines[3]
-    bare = re.sub(r"\\[%&#_$]", "", "\n".join(lines[1:]))
-    assert not re.search("[%#_−–\u00a0]", bare)
+    markdown, tex = ((folder / name).read_text() for name in ("summary.md", "summary.tex"))
+    rows = [line for line in markdown.splitlines() if line.startswith("|") and not line.startswith("| :--")]
+    body = [line for line in tex.splitlines() if line.endswith(r"\\")]
+    plain = [re.sub(r"\*\*|\\(?=\|)", "", row)[2:-2].split(" | ") for row in rows]
+    undone = [re.sub(r"\\textbf\{([^}]*)\}", r"\1", line[:-3]) for line in body]
+    for sign, by in ((r"\%", "%"), ("$-$", "−"), ("--", "–"), ("~", "\u00a0"), (r"\_", "_")):
+        undone = [line.replace(sign, by) for line in undone]
+    assert [[cell.strip() for cell in line.split(" & ")] for line in undone] == [
+        [cell.strip() for cell in row] for row in plain
+    ]
+    assert not re.search("[−–\u00a0]", tex)
+    assert tex.count(r"\begin{table}") == tex.count(r"\end{table}") == tex.count(r"\caption{") >= 5

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from rliable import metrics
 
-from train.statistics import Estimate, estimate_curve, estimate_iqm, iqm, probability_of_improvement
+from train.report.statistics import Estimate, estimate_curve, estimate_iqm, iqm, probability_of_improvement
 
 
 def test_interquartile_mean_leaves_out_a_quarter_at_either_end() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from train.cli import main
 from train.options import STUDIES
-from train.statistics import Estimate, estimate_spread
+from train.report.statistics import Estimate, estimate_spread
 from train.studies import convergence, sampled
 from train.studies.claims import FAILS, HOLDS, UNDECIDED, is_below, is_largest
 from train.studies.definitions import ENTROPY, LEARNING_RATE, RESPONSES, ROBUSTNESS, SAMPLED, SampledStudy

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from train.findings import listing, number
-from train.statistics import Estimate
+from train.report.statistics import Estimate
+from train.report.words import listing, number, written
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 #: With fewer seeds an interval is little more than the worst and the best of them.
@@ -51,12 +51,6 @@ def is_below(text: str, bound: float, estimate: Estimate, n_seeds: int, decimals
     because = f"measured {written(estimate, decimals)}, claimed at most {number(bound, decimals)}"
     verdict = HOLDS if estimate.high <= bound else FAILS if estimate.low > bound else UNDECIDED
     return Claim(text, verdict if n_seeds >= SEEDS_TO_DECIDE else UNDECIDED, because)
-
-
-def written(estimate: Estimate, decimals: int) -> str:
-    """Return a figure with its interval."""
-    low, high = number(estimate.low, decimals), number(estimate.high, decimals)
-    return f"{number(estimate.value, decimals)} [{low}, {high}]"
 
 
 def _listed(estimates: Mapping[str, Estimate], names: list[str], decimals: int) -> str:

@@ -10,14 +10,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from agents.planning import gradient_ascent, natural_policy_gradient, pepg
 from perf_envs import PerformativeMDP
 from perf_envs.validation import check_count
 from train.engines import check_engine, in_parallel
-from train.statistics import Estimate, estimate_curve, estimate_iqm
-from train.studies.claims import FAILS, HOLDS, UNDECIDED, Claim, is_below, written
+from train.report.statistics import Estimate, estimate_curve, estimate_iqm
+from train.report.style import INK, PALETTE, drawing, new_figure
+from train.report.words import written
+from train.studies.claims import FAILS, HOLDS, UNDECIDED, Claim, is_below
 from train.studies.page import StudyPage
-from train.style import INK, PALETTE, drawing, new_figure
 
 NAME, ENV, N_ITERATIONS = "convergence", "SoftmaxPeMDP-v0", 1000
 #: Gaps below this share of the first one count as none: they are rounding.
@@ -51,6 +51,9 @@ def run_convergence(
 
 def measure(item: tuple[int, int]) -> pd.DataFrame:
     """Return the gaps of both methods on one instance, at iterations spaced evenly on a logarithmic scale."""
+    # Imported here, so that the report can judge saved data without what plans.
+    from agents.planning import gradient_ascent, natural_policy_gradient, pepg
+
     seed, length = item
     problem: PerformativeMDP = gym.make(ENV, instance_seed=seed).unwrapped.problem  # type: ignore[attr-defined]
     with warnings.catch_warnings():

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from train.bench import BenchReport, make_runs
-from train.findings import listing, number
-from train.run import Run, plan_run, read_result
-from train.statistics import Estimate, Floats, estimate_iqm, estimate_spread
-from train.studies.claims import HOLDS, SEEDS_TO_DECIDE, Claim, is_largest, written
+from train.report.resampling import Floats
+from train.report.statistics import Estimate, estimate_iqm, estimate_spread
+from train.report.style import INK, PALETTE, drawing, new_figure
+from train.report.words import listing, number, written
+from train.studies.claims import HOLDS, SEEDS_TO_DECIDE, Claim, is_largest
 from train.studies.definitions import RESPONSES, STABILITY_SEEKING, STANDARD, Level, SampledStudy
 from train.studies.page import StudyPage
-from train.style import INK, PALETTE, drawing, new_figure
+
+if TYPE_CHECKING:
+    from train.bench import BenchReport
+    from train.run import Run
+
+# What trains is imported where it is needed, so that the report can judge saved data without it.
 
 _FIGURES = ("performative_value", "stability_gap", "optimality_gap", "best_value", "uniform_value")
 Values = Mapping[str, Mapping[str, Floats]]
@@ -25,6 +31,8 @@ Estimates = Mapping[str, Mapping[str, Estimate]]
 
 def plan_study(study: SampledStudy, seeds: int, out: Path, n_timesteps: int | None = None) -> list[tuple[Level, Run]]:
     """Return the runs of a study, each with its level."""
+    from train.run import plan_run
+
     steps = study.n_timesteps if n_timesteps is None else n_timesteps
     return [
         (level, plan_run(level.algo, level.env, seed, overrides={**level.overrides, "n_timesteps": steps}, out=folder))
@@ -43,6 +51,8 @@ def run_study(
     engine: str = "joblib",
 ) -> tuple[StudyPage | None, BenchReport]:
     """Make the runs that are missing; return what they say, ``None`` if some failed twice."""
+    from train.bench import make_runs
+
     planned = plan_study(study, seeds, out, n_timesteps)
     report = make_runs([run for _, run in planned], jobs, engine=engine)
     return None if report.failures else judge(study, collect(planned)), report
@@ -50,6 +60,8 @@ def run_study(
 
 def collect(planned: Sequence[tuple[Level, Run]]) -> pd.DataFrame:
     """Return one row per finished run."""
+    from train.run import read_result
+
     rows = []
     for level, run in planned:
         result = read_result(run)

@@ -26,11 +26,11 @@ from perf_envs.gridworld import PerformativeGridWorld
 from perf_envs.linear_pricing import LinearPricing
 from perf_envs.pricing import PerformativePricing
 from perf_envs.variants import split_variant
-from train.findings import number
-from train.linear_pricing_figure import CAPTION, draw_prices, legend
+from train.report.linear_pricing_figure import CAPTION, draw_prices, legend
+from train.report.style import INK, MUTED, RULE, new_figure
+from train.report.summary import WorldResults
+from train.report.words import number
 from train.results import SavedRun
-from train.style import INK, MUTED, RULE, new_figure
-from train.summary import WorldResults
 
 Table = NDArray[np.float64]
 
@@ -46,17 +46,28 @@ _FAINT, _NEVER = 0.05, 1e-9
 #: Arrows in units of cells.
 _ARROW: Any = {"angles": "xy", "scale_units": "xy", "scale": 1.0, "units": "xy", "width": 0.05}
 _ARROW |= {"headwidth": 3.8, "headlength": 3.6, "headaxislength": 3.4}
-#: Cells up to which numbers are written into a heat map.
-_WRITABLE = 120
+#: Cells, in all panels, up to which numbers are written into a heat map.
+_WRITABLE = 600
+#: Panels beyond which they are drawn smaller, and how much.
+_FEW, _SHRUNK = 6, 0.82
+#: Between the two parts of a panel's title: in narrow panels they stand on two lines.
+_BREAK = {False: " ", True: "\n"}
 
 
-def deployed_policies(world: WorldResults) -> Figure:
-    """Draw the policy of every algorithm's median run, and how the world answers it."""
+def deployed_policies(world: WorldResults) -> tuple[Figure, str]:
+    """Draw the policy of every algorithm's median run, and how the world answers it.
+
+    Returns:
+        The picture and what it shows, in words.
+    """
     env = _make(world.algorithms[0].median_run)
     picture = _picture(env)
-    columns = min(len(world.algorithms), 3)
+    many = len(world.algorithms) > _FEW
+    columns = min(len(world.algorithms), 4 if many else 3)
     rows = -(-len(world.algorithms) // columns)
-    figure, panels = new_figure(picture.width * columns, picture.height * rows + picture.footer, rows, columns)
+    shrunk = _SHRUNK if many else 1.0
+    size = (shrunk * picture.width * columns, shrunk * picture.height * rows + picture.footer + 0.12 * rows * many)
+    figure, panels = new_figure(*size, rows, columns)
     image = None
     for axes, results in zip(panels, world.algorithms, strict=False):
         run = results.median_run
@@ -64,22 +75,19 @@ def deployed_policies(world: WorldResults) -> Figure:
         with torch.no_grad():
             dynamics = env.problem.response(*table) if isinstance(env, LinearPricing) else env.problem.response(table)
         value = number(run.result["performative_value"], world.decimals)
-        title = f"{results.label}, seed {run.result['seed']}: J = {value}"
-        axes.set_title(title, fontsize=9)
+        title = f"{results.label},{_BREAK[many]}seed {run.result['seed']}: J = {value}"
+        axes.set_title(title, fontsize=8 if many else 9)
         axes.grid(visible=False)
         image = picture.draw(axes, table, dynamics)
+        if many:
+            axes.label_outer()
     for axes in panels[len(world.algorithms) :]:
         axes.set_axis_off()
     if picture.scale and image is not None:
-        figure.colorbar(image, ax=panels, label=picture.scale, shrink=0.85)
+        figure.colorbar(image, ax=panels, label=picture.scale, shrink=0.85, fraction=0.04, pad=0.02)
     if picture.handles:
         figure.legend(handles=picture.handles, loc="outside lower center", ncols=len(picture.handles))
-    return figure
-
-
-def caption(world: WorldResults) -> str:
-    """Return what the picture shows, in words."""
-    return _picture(_make(world.algorithms[0].median_run)).caption
+    return figure, picture.caption
 
 
 @dataclass(frozen=True)
@@ -168,7 +176,8 @@ def _draw_prices(env: PerformativePricing, axes: Axes, table: Table, dynamics: D
         vmax=env.prices[-1],
         extent=(-0.5, env.horizon - 0.5, 0.5, env.inventory + 0.5),
     )
-    if prices.size <= _WRITABLE:
+    figure = axes.get_figure(root=True)
+    if figure is not None and prices.size * len(figure.axes) <= _WRITABLE:
         for (unit, period), price in np.ndenumerate(prices):
             if not np.isnan(price):
                 bright = price > (env.prices[0] + env.prices[-1]) / 2

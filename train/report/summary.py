@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.plans import Plan
+from train.report.names import KNOWING, MAIN, OURS
+from train.report.statistics import Estimate, Lead, estimate_iqm, probability_of_improvement
 from train.results import SavedRun, find_runs, read_failures, read_plan
-from train.statistics import Estimate, estimate_iqm, probability_of_improvement
 
-#: The algorithm whose advantage over the others is reported.
-OURS = "pepg"
+#: Share of the way from the uniform policy to the best known within which an algorithm counts as there.
+AT_OPTIMUM = 1e-3
+#: Relative difference of two values below which they count as equal.
+_TIE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -31,18 +34,30 @@ class AlgorithmResults:
         return str(self.runs[0].result.get("label", self.algo))
 
     @property
+    def like(self) -> str | None:
+        """The algorithm that this one is an ablation of."""
+        like: str | None = self.runs[0].result.get("like")
+        return like
+
+    @property
+    def knows(self) -> bool:
+        """Whether the algorithm, or the one it is an ablation of, knows how the world answers."""
+        return self.algo in KNOWING or self.like in KNOWING
+
+    @property
     def seeds(self) -> list[int]:
         """The seeds of the runs."""
         return [int(run.result["seed"]) for run in self.runs]
 
     def figures(self, name: str) -> NDArray[np.float64]:
         """Return a figure of every run, NaN where it is not known."""
-        values = [run.result[name] for run in self.runs]
+        values = [run.result.get(name) for run in self.runs]
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
-    def estimated(self, name: str) -> Estimate:
-        """Return a figure's interquartile mean with its interval."""
-        return estimate_iqm(self.figures(name))
+    def estimated(self, name: str) -> Estimate | None:
+        """Return a figure's interquartile mean with its interval, ``None`` where it is not known of every run."""
+        figures = self.figures(name)
+        return None if np.isnan(figures).any() else estimate_iqm(figures)
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
@@ -75,8 +90,8 @@ class WorldResults:
     @property
     def best_value(self) -> float | None:
         """The best performative value known."""
-        value: float | None = self.algorithms[0].runs[0].result["best_value"]
-        return value
+        values = [run.result.get("best_value") for results in self.algorithms for run in results.runs]
+        return max((float(value) for value in values if value is not None), default=None)
 
     @property
     def uniform_value(self) -> float:
@@ -91,28 +106,61 @@ class WorldResults:
         return int(np.clip(3 - np.round(np.log10(scale or 1.0)), 0, 8))
 
     @property
+    def scale(self) -> float | None:
+        """The way from the uniform policy to the best known; ``None`` where no better policy is known."""
+        best = self.best_value
+        way = 0.0 if best is None else best - self.uniform_value
+        return way if way > 1e-12 * max(1.0, abs(self.uniform_value)) else None
+
+    def normalised(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return values as shares of the way from the uniform policy (0) to the best known (1).
+
+        Raises:
+            ValueError: no policy better than the uniform one is known.
+        """
+        if self.scale is None:
+            raise ValueError(
+                f"values in {self.env} cannot be normalised: no policy better than the uniform one is known"
+            )
+        return (values - self.uniform_value) / self.scale
+
+    def score(self, results: AlgorithmResults) -> Estimate | None:
+        """Return the normalised interquartile mean of an algorithm, where there is one."""
+        return None if self.scale is None else estimate_iqm(self.normalised(results.values))
+
+    def find(self, algo: str) -> AlgorithmResults | None:
+        """Return the results of an algorithm, ``None`` if it did not take part."""
+        return next((results for results in self.algorithms if results.algo == algo), None)
+
+    @property
+    def competitors(self) -> tuple[AlgorithmResults, ...]:
+        """The algorithms without ablations; all of them where there are only ablations."""
+        return tuple(results for results in self.algorithms if results.like is None) or self.algorithms
+
+    @property
+    def main(self) -> tuple[AlgorithmResults, ...]:
+        """The algorithms of the main comparison; all competitors where none of those took part."""
+        return tuple(results for results in self.competitors if results.algo in MAIN) or self.competitors
+
+    @property
     def ranking(self) -> list[AlgorithmResults]:
-        """The algorithms, the one with the highest interquartile mean first."""
-        return sorted(self.algorithms, key=lambda results: -results.value.value)
+        """The competitors, the one with the highest interquartile mean first."""
+        return sorted(self.competitors, key=lambda results: -results.value.value)
+
+    def at_optimum(self, results: AlgorithmResults) -> bool:
+        """Whether an algorithm's interquartile mean is the best known value, but for a thousandth of the way there."""
+        best, way = self.best_value, self.scale
+        return best is not None and way is not None and best - results.value.value <= AT_OPTIMUM * way
+
+    def tied(self, one: AlgorithmResults, other: AlgorithmResults) -> bool:
+        """Whether two algorithms have the same interquartile mean, or are both at the best known value."""
+        a, b = one.value.value, other.value.value
+        return abs(a - b) <= _TIE * max(abs(a), abs(b)) or (self.at_optimum(one) and self.at_optimum(other))
 
     @property
     def ours(self) -> AlgorithmResults | None:
         """Our algorithm's results, if it took part."""
-        return next((results for results in self.algorithms if results.algo == OURS), None)
-
-
-@dataclass(frozen=True)
-class Lead:
-    """How far one value lies above another: in reward, and in percent where both are positive."""
-
-    difference: float
-    percent: float | None
-
-    @classmethod
-    def of(cls, value: float, reference: float) -> Lead:
-        """Compare a value with a reference."""
-        difference = value - reference
-        return cls(difference, 100.0 * difference / reference if min(value, reference) > 0.0 else None)
+        return self.find(OURS)
 
 
 @dataclass(frozen=True)
@@ -153,6 +201,11 @@ class Bench:
         """The algorithms that have results, in order."""
         found = [results.algo for world in self.worlds for results in world.algorithms]
         return list(dict.fromkeys(found))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Names of the algorithms for people."""
+        return {results.algo: results.label for world in self.worlds for results in world.algorithms}
 
     @property
     def runs(self) -> list[SavedRun]:

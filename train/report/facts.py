@@ -1,0 +1,89 @@
+"""What was compared, on what, with which budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from train.applicability import TABULAR_ONLY, applies
+from train.report.summary import Bench
+from train.report.tables import span
+from train.report.words import counted, listing
+
+
+def facts(bench: Bench) -> tuple[tuple[str, str], ...]:
+    """Return the facts of a benchmark as pairs of name and text."""
+    metas = [run.meta for run in bench.runs]
+    versions = _distinct(", ".join(f"{k} {v}" for k, v in meta.get("versions", {}).items()) for meta in metas)
+    machines = _distinct(_machine(meta.get("machine", {})) for meta in metas)
+    commits = _distinct(_commit(meta.get("git")) for meta in metas)
+    seconds = sum(run.result.get("seconds") or 0.0 for run in bench.runs)
+    started = sorted(str(meta.get("started", "")) for meta in metas)
+    found = [
+        ("Command", bench.plan.command if bench.plan else ""),
+        ("Compared", _compared(bench)),
+        ("Runs", f"{len(bench.runs)} finished, {len(bench.failures)} failed; {_time(seconds)} of one core"),
+        ("Budget", _budget(bench)),
+        ("Started", started[0].replace("T", " ").replace("+00:00", " UTC")),
+        ("Source", "; ".join(commits)),
+        ("Machine", "; ".join(machines)),
+        ("Versions", "; ".join(versions)),
+    ]
+    return tuple((name, text) for name, text in found if text)
+
+
+def unequal(bench: Bench) -> str:
+    """Return a sentence about what was not equal between the algorithms of a world, if anything was."""
+    names = {"steps": "environment steps", "deployments": "deployments"}
+    found = []
+    for figure, name in names.items():
+        for world in bench.worlds:
+            amounts = [float(results.figures(figure).mean()) for results in world.algorithms]
+            if max(amounts) > 1.1 * min(amounts) and name not in found:
+                found.append(name)
+    return f"The algorithms did not have the same number of {' and '.join(found)}." if found else ""
+
+
+def left_out(bench: Bench) -> str:
+    """Return a sentence about the algorithms that cannot act in some of the worlds, if there are any."""
+    algos = list(dict.fromkeys([*(bench.plan.algos if bench.plan else ()), *bench.algos]))
+    worlds = [world.env for world in bench.worlds if not all(applies(algo, world.env) for algo in algos)]
+    if not worlds:
+        return ""
+    unable = [bench.labels.get(algo, algo) for algo in algos if algo in TABULAR_ONLY]
+    verb, need = ("does", "it needs") if len(unable) == 1 else ("do", "they need")
+    return f"{listing(unable)} {verb} not apply in {listing(worlds)}: {need} finitely many states and actions."
+
+
+def _compared(bench: Bench) -> str:
+    ablations = {results.algo for world in bench.worlds for results in world.algorithms if results.like is not None}
+    algos = counted(len(bench.algos), "algorithm")
+    extra = f" ({counted(len(ablations), 'ablation')} among them)" if ablations else ""
+    return f"{algos}{extra} in {counted(len(bench.worlds), 'world')}"
+
+
+def _budget(bench: Bench) -> str:
+    every = [results for world in bench.worlds for results in world.algorithms]
+    steps, rounds = (np.concatenate([results.figures(name) for results in every]) for name in ("steps", "deployments"))
+    seeds = np.array([len(results.runs) for results in every], dtype=np.float64)
+    return f"per run {span(steps)} environment steps and {span(rounds)} deployments; {span(seeds)} seeds"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 7200 else f"{seconds / 60:.1f} minutes"
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    return f"{machine['cores']} cores, {machine['platform']}" if machine else ""
+
+
+def _commit(git: dict[str, Any] | None) -> str:
+    if not git:
+        return "no repository"
+    return f"commit {git['commit'][:12]}{' with local changes' if git['dirty'] else ''}"
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    return [text for text in dict.fromkeys(texts) if text]

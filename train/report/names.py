@@ -1,0 +1,53 @@
+"""Names of worlds and algorithms, and what belongs together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from perf_envs.variants import SEPARATOR
+
+#: The algorithm whose advantage over the others is reported.
+OURS = "pepg"
+#: The main comparison; other methods have panels of their own where a world has many.
+MAIN = (OURS, "ppo", "a2c", "trpo", "rr", "mdrr", "zofw")
+#: Every algorithm has its look by its place here, whoever else takes part.
+KNOWN = (
+    *MAIN,
+    *("reinforce", "ppo_penalty", "grpo", "mdpo", "npg", "performative_ppo", "performative_npg", "rga", "drr"),
+    *("pepg_no_dynamics", "pepg_no_reward", "pepg_no_ramp", "pepg_no_entropy", "pepg_sampled"),
+    *("ppo_defaults", "a2c_defaults"),
+)
+#: Algorithms that know how the world answers.
+KNOWING = (OURS, "performative_ppo", "performative_npg")
+
+#: Groups of worlds by what follows the ``@`` in their names.
+WORLD_GROUPS = {
+    "Worlds as they are": ("",),
+    "Strength of the answer": ("weak", "strong"),
+    "Kinds of answer": ("gradual", "piecewise-linear", "quantised", "noisy"),
+}
+OTHER_WORLDS = "Other variants"
+
+
+def variant(env: str) -> str:
+    """Return the name of the variant, empty for a world as it is."""
+    return env.partition(SEPARATOR)[2]
+
+
+def world_group(env: str) -> str:
+    """Return the title of the group that a world belongs to."""
+    return next((title for title, names in WORLD_GROUPS.items() if variant(env) in names), OTHER_WORLDS)
+
+
+def world_groups(envs: Iterable[str]) -> dict[str, list[str]]:
+    """Return the worlds of every group that has some, in the order of the groups."""
+    found: dict[str, list[str]] = {title: [] for title in (*WORLD_GROUPS, OTHER_WORLDS)}
+    for env in envs:
+        found[world_group(env)].append(env)
+    return {title: members for title, members in found.items() if members}
+
+
+def slug(text: str) -> str:
+    """Return a text as the name of an anchor or of a file."""
+    kept = "".join(sign if sign.isalnum() and sign.isascii() else "-" for sign in text.lower())
+    return "-".join(part for part in kept.split("-") if part)
