@@ -59,8 +59,8 @@ def tally(bench: Bench) -> list[str]:
         clear = [world for world, standing in judged if standing == _ABOVE]
         rest = [f"{world.title} ({standing})" for world, standing in judged if standing != _ABOVE]
         said.append(
-            f"Its 95\u00a0% interval lies above those of all methods that do not know the response map in {len(clear)} "
-            f"of {counted(len(judged), 'world')}{f'; not in {listing(rest)}' if rest else ''}."
+            f"{name}'s 95\u00a0% interval lies above those of all methods that do not know the response map in "
+            f"{len(clear)} of {counted(len(judged), 'world')}{f'; not in {listing(rest)}' if rest else ''}."
         )
     return said
 

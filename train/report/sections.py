@@ -42,9 +42,7 @@ def make_report(bench: Bench) -> Report:
 
 
 def _overview(bench: Bench, found: list[Group], ours: str) -> Section:
-    said = [
-        f"{group.title}: {' '.join(group_findings(group, ours)[:_REPEATED])}" for group in found if group.is_aggregated
-    ]
+    said = [f"{group.title}: {' '.join(group_findings(group, ours))}" for group in found if group.is_aggregated]
     said += tally(bench)
     if len(bench.worlds) <= _FEW_WORLDS:
         said += [f"{world.title}: {' '.join(findings(world)[:_REPEATED])}" for world in bench.worlds]
