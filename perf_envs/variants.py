@@ -59,7 +59,7 @@ def split_variant(name: str) -> tuple[str, Arguments]:
     variants = VARIANTS.get(env_id)
     if variants is None:
         hint = did_you_mean(env_id, VARIANTS)
-        raise ValueError(f"{env_id} has no variants, got {name!r}; worlds that have: {', '.join(VARIANTS)}{hint}")
+        raise ValueError(f"{env_id!r} has no variants, got {name!r}; worlds that have: {', '.join(VARIANTS)}{hint}")
     return env_id, copy.deepcopy(variants[check_choice(f"variant of {env_id}", variant, variants)])
 
 
