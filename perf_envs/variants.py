@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from perf_envs.validation import check_choice
+from perf_envs.validation import check_choice, did_you_mean
 
 Arguments = dict[str, Any]
 
@@ -58,7 +58,8 @@ def split_variant(name: str) -> tuple[str, Arguments]:
         return env_id, {}
     variants = VARIANTS.get(env_id)
     if variants is None:
-        raise ValueError(f"{env_id} has no variants, got {name!r}; worlds that have: {', '.join(VARIANTS)}")
+        hint = did_you_mean(env_id, VARIANTS)
+        raise ValueError(f"{env_id!r} has no variants, got {name!r}; worlds that have: {', '.join(VARIANTS)}{hint}")
     return env_id, copy.deepcopy(variants[check_choice(f"variant of {env_id}", variant, variants)])
 
 

@@ -90,6 +90,7 @@ def run_bench(
     Raises:
         ValueError: jobs or engine are not valid.
     """
+    check_engine(engine, jobs)
     out.mkdir(parents=True, exist_ok=True)
     with _at_work_in(out):
         remove_leftovers(out)

@@ -44,6 +44,8 @@ def merge(out: Path, folders: Sequence[Path], command: str = "") -> Plan:
             raise ValueError(f"{folder} holds no finished run (<algo>/<env>/seed_<k>/result.json)")
         for run in runs:
             _check_same(found.setdefault(_key(run.result), run), run)
+    if not found:
+        raise ValueError(f"{out} holds no finished run, and no other folder was given")
     group(list(found.values()))
     plan = _union([read_plan(folder) for folder in (out, *folders)], list(found), command)
     failures = [row for folder in (out, *folders) for row in read_failures(folder) if _key(row) not in found]

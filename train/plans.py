@@ -102,7 +102,11 @@ class Plan:
                 Block(*(tuple(block.pop(name)) for name in ("algos", "envs", "seeds"))) for block in data.pop("blocks")
             )
             return cls(blocks, **data)
-        except (AttributeError, KeyError, TypeError) as error:
+        except KeyError as error:
+            raise ValueError(
+                f"{path} is not the plan of a benchmark, it has no {error}: bench writes it anew"
+            ) from None
+        except (AttributeError, TypeError) as error:
             raise ValueError(f"{path} is not the plan of a benchmark: {error}") from None
 
 
@@ -115,8 +119,13 @@ def read_suite(name: str) -> tuple[Block, ...]:
         ValueError: there is no such suite, or it is not valid.
     """
     shipped = sorted(path.stem for path in SUITES.glob("*.yaml"))
-    path = Path(name) if name.endswith((".yaml", ".yml")) else SUITES / f"{check_choice('suite', name, shipped)}.yaml"
-    blocks = read_mapping(path).get("blocks")
+    is_file = name.endswith((".yaml", ".yml"))
+    what = "suite (or a file whose name ends in .yaml)"
+    path = Path(name) if is_file else SUITES / f"{check_choice(what, name, shipped)}.yaml"
+    data = read_mapping(path)
+    for key in data:
+        check_choice(f"{path}: key", key, ["blocks"])
+    blocks = data.get("blocks")
     if not isinstance(blocks, list) or not blocks:
         raise ValueError(f"{path}: blocks must be a list of mappings with algos, envs and seeds, got {blocks!r}")
     return tuple(_read_block(block, f"{path}, block {index}") for index, block in enumerate(blocks, start=1))
@@ -129,7 +138,10 @@ def _read_block(block: Any, where: str) -> Block:
         if not (isinstance(block[name], list) and all(isinstance(value, str) for value in block[name])):
             raise ValueError(f"{where}: {name} must be a list of names, got {block[name]!r}")
     seeds = tuple(range(check_count(f"{where}: seeds", block["seeds"])))
-    return Block(tuple(block["algos"]), tuple(block["envs"]), seeds)
+    try:
+        return Block(tuple(block["algos"]), tuple(block["envs"]), seeds)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def distinct(names: Iterable[Name]) -> tuple[Name, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +38,8 @@ class SavedRun:
     @cached_property  # several plots are drawn from the same table
     def evaluations(self) -> pd.DataFrame:
         """The exact figures along the training."""
-        return pd.read_csv(self.folder / "evaluations.csv")
+        with _reading(self.folder / "evaluations.csv") as path:
+            return pd.read_csv(path)
 
     @cached_property
     def moves(self) -> pd.DataFrame:
@@ -49,8 +51,20 @@ class SavedRun:
 
     def policy(self) -> NDArray[np.float64]:
         """Return the final policy: a table ``[S, A]``, or mean and deviation of continuous actions ``[2, H, d]``."""
-        table: NDArray[np.float64] = np.load(self.folder / "policy.npy")
+        with _reading(self.folder / "policy.npy") as path:
+            table: NDArray[np.float64] = np.load(path)
         return table
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[Path]:
+    """Say of a file of a finished run that cannot be read which one it is, and how to get it back."""
+    try:
+        yield path
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(
+            f"cannot read {path}: {error}; bench makes the run again when its result.json is removed"
+        ) from None
 
 
 def find_runs(out: Path, plan: Plan | None = None) -> list[SavedRun]:

@@ -30,7 +30,7 @@ from train.files import read_json, remove_leftovers, write_json, write_text, wri
 from train.judges import Policy, find_judge
 from train.recording import EvaluationCallback
 from train.settings import MAPPING_KEYS, Settings, hyperparameters, resolve_settings
-from train.yaml_files import dump_value, dump_yaml, read_mapping
+from train.yaml_files import dump_value, dump_yaml, parse_yaml, read_mapping
 
 RESULT, ERROR = "result.json", "error.txt"
 _INPUTS = ("config.yaml", "command.txt", "meta.json")
@@ -91,13 +91,12 @@ class Run:
         return shlex.join([*parts, *(["--set", *assignments] if assignments else [])])
 
     def is_finished(self) -> bool:
-        """Whether the folder holds the result of exactly this run."""
+        """Whether the folder holds the result of exactly this run; the order of the settings does not matter."""
         config = self.folder / "config.yaml"
-        return (
-            (self.folder / RESULT).is_file()
-            and config.is_file()
-            and config.read_text(encoding="utf-8") == dump_yaml(self.config)
-        )
+        if not ((self.folder / RESULT).is_file() and config.is_file()):
+            return False
+        before, now = config.read_text(encoding="utf-8"), dump_yaml(self.config)
+        return before == now or parse_yaml(before, str(config)) == parse_yaml(now, "the settings")
 
     def check_replaceable(self) -> None:
         """Raise ``ValueError`` if the folder holds the result of a run with other settings."""

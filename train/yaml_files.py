@@ -61,5 +61,5 @@ def dump_yaml(data: Any) -> str:
 
 def dump_value(value: Any) -> str:
     """Return a value as one line of YAML, as it is written after ``--set key=``."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**6)
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6)
     return text.removesuffix("\n").removesuffix("\n...")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import (
     VecEnv,
     VecEnvWrapper,
@@ -194,6 +196,9 @@ class DeployCallback(BaseCallback):
 
 def rollout_steps(model: BaseAlgorithm) -> int:
     """Return the environment steps of a rollout of all agents; of one step each where the algorithm does not say."""
+    if isinstance(model, OffPolicyAlgorithm):  # n_steps of DQN are those of its returns
+        frequency, unit = cast(TrainFreq, model.train_freq)
+        return frequency * model.n_envs if unit is TrainFrequencyUnit.STEP else model.n_envs
     return int(getattr(model, "n_steps", 1)) * model.n_envs
 
 

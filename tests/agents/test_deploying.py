@@ -96,6 +96,11 @@ def test_algorithms_that_deploy_by_themselves_hand_their_policy_over_again_insid
     assert not np.array_equal(tables[1], tables[2])
 
 
+def test_rounds_are_as_long_for_off_policy_algorithms_too():
+    steps, _ = rounds_and_moves(DQN, 4 * 32 * 2, 4 * 8, learning_starts=4, train_freq=(32, "step"))
+    assert steps == [32 * k for k in range(8)]
+
+
 def test_redeploying_moves_a_gradual_world_on():
     world = gym.make("PerformativePricing-v0", adaptation_rate=0.5, deployment="declared").unwrapped
     policy = np.eye(8)[np.zeros(world.n_states, dtype=int)]

@@ -164,6 +164,9 @@ def test_a_suite_is_several_blocks_and_every_run_is_made_once(tmp_path: Path) ->
         ("blocks: [{algos: [ppo], envs: [X]}]", "block 1: must have algos, envs and seeds"),
         ("blocks: [{algos: ppo, envs: [X], seeds: 1}]", "block 1: algos must be a list of names"),
         ("blocks: [{algos: [ppo], envs: [X], seeds: 0}]", "block 1: seeds"),
+        ("blocks: [{algos: [ppo, ppo], envs: [X], seeds: 1}]", "block 1: algos must be one or more different"),
+        ("blocks: [{algos: [ppo], envs: [X], seeds: 1}]\nn_timesteps: 300", "mine.yaml: key .* got 'n_timesteps'"),
+        ("blokcs: []", "did you mean 'blocks'"),
     ],
 )
 def test_bad_suites_are_rejected(text: str, said: str, tmp_path: Path) -> None:
@@ -180,5 +183,5 @@ def test_a_suite_that_is_not_shipped_is_named() -> None:
 
 def test_a_file_that_is_no_plan_is_named(tmp_path: Path) -> None:
     (tmp_path / "bench.yaml").write_text("algos: [ppo]\n")
-    with pytest.raises(ValueError, match="is not the plan of a benchmark"):
+    with pytest.raises(ValueError, match="is not the plan of a benchmark, it has no 'blocks': bench writes it anew"):
         Plan.load(tmp_path / "bench.yaml")

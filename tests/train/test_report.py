@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -168,6 +169,15 @@ def test_a_folder_of_single_runs_can_be_plotted(save_bench) -> None:
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no finished run"):
         plot(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["policy.npy", "evaluations.csv"])
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_file_of_a_run_that_cannot_be_read_is_named(save_bench, name: str, spoil: Callable[[Path], object]) -> None:
+    path = save_bench(VALUES) / "ppo" / PRICING / "seed_1" / name
+    spoil(path)
+    with pytest.raises(ValueError, match=f"cannot read {path}.*bench makes the run again"):
+        plot(path.parents[3], Console(quiet=True))
 
 
 def test_plotting_imports_nothing_that_trains() -> None:

@@ -92,7 +92,10 @@ def test_the_same_seed_gives_the_same_numbers(tmp_path: Path, algo: str) -> None
 def test_the_command_in_the_folder_repeats_the_run(tmp_path: Path) -> None:
     run = tiny(
         tmp_path / "first",
-        env_kwargs={"shift": 1.5},
+        env_kwargs={
+            "shift": 1.5,
+            "response_wrapper": {"name": "quantised", "levels": 8, "surrogate": "straight-through"},
+        },
         policy_kwargs={"net_arch": [8]},
         learning_rate={"points": [[0.0, 1e-2], [1.0, 0.0]]},
     )
@@ -102,10 +105,18 @@ def test_the_command_in_the_folder_repeats_the_run(tmp_path: Path) -> None:
     command[command.index("--out") + 1] = str(tmp_path / "again")
     assert main(command[3:]) == 0
     again = tmp_path / "again" / run.folder.relative_to(tmp_path / "first")
-    assert (again / "config.yaml").read_text() == (run.folder / "config.yaml").read_text()
+    assert (again / "config.yaml").read_bytes() == (run.folder / "config.yaml").read_bytes()
     pd.testing.assert_frame_equal(
         without_time(again / "evaluations.csv"), without_time(run.folder / "evaluations.csv"), check_exact=True
     )
+
+
+def test_settings_in_another_order_are_the_same_run(tmp_path: Path) -> None:
+    execute(tiny(tmp_path, env_kwargs={"shift": 1.5, "horizon": 4}))
+    again = tiny(tmp_path, env_kwargs={"horizon": 4, "shift": 1.5})
+    again.check_replaceable()
+    assert again.is_finished()
+    assert not tiny(tmp_path, env_kwargs={"horizon": 5, "shift": 1.5}).is_finished()
 
 
 def test_a_run_with_other_settings_is_not_taken_for_this_one(tmp_path: Path) -> None:

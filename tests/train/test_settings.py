@@ -71,7 +71,7 @@ def test_variants_add_to_the_settings_of_their_world(tmp_path: Path) -> None:
     ("env", "said"),
     [
         (f"{PRICING}@stronk", "'strong'"),
-        ("PerformativePrising-v0@strong", "has no variants"),
+        ("PerformativePrising-v0@strong", "has no variants.*did you mean 'PerformativePricing-v0'"),
         ("CartPole-v1@weak", "has no variants"),
     ],
 )

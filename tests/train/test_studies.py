@@ -49,6 +49,7 @@ def test_a_claim_of_being_largest_is_decided_by_disjoint_intervals(
     estimates: dict[str, Estimate], seeds: int, verdict: str
 ) -> None:
     assert is_largest("claim", "a", estimates, seeds).verdict == verdict
+    assert is_largest("claim", "a", estimates, 1).because.endswith("but fewer than 3 seeds decide nothing")
 
 
 @pytest.mark.parametrize(("bound", "verdict"), [(1.6, HOLDS), (0.4, FAILS), (1.0, UNDECIDED)])

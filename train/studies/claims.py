@@ -38,7 +38,7 @@ def is_largest(text: str, name: str, estimates: Mapping[str, Estimate], n_seeds:
     beside = [other for other, estimate in others.items() if estimate.overlaps(mine)]
     compared = f"{name} has {written(mine, decimals)}"
     if n_seeds < SEEDS_TO_DECIDE:
-        return Claim(text, UNDECIDED, f"{compared}, but {n_seeds} seeds decide nothing")
+        return Claim(text, UNDECIDED, f"{compared}, but fewer than {SEEDS_TO_DECIDE} seeds decide nothing")
     if above:
         return Claim(text, FAILS, f"{compared}, below {_listed(others, above, decimals)}")
     if beside:
