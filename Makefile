@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help bench test lint format clean
+.PHONY: help bench reference test lint format clean
 
 help:  ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/p' Makefile | expand -t 18
@@ -23,6 +23,12 @@ $(STAMP): pyproject.toml constraints.txt
 
 bench: $(STAMP)  ## run the quick benchmark; its report goes to results/quick/report.html
 	$(PY) -m train bench --quick --out results/quick
+
+reference: $(STAMP)  ## run the whole benchmark and the studies, a few hours; continues what was stopped
+	for name in entropy learning-rate robustness convergence; do \
+		$(PY) -m train study $$name --out results/reference/studies || exit 1; \
+	done
+	$(PY) -m train bench --suite reference --out results/reference
 
 test: $(STAMP)  ## run the tests (PYTEST_ARGS='-n 4 -k pricing' to choose)
 	OMP_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS)
