@@ -275,6 +275,9 @@ def test_it_trains_in_worlds_that_answer_less_smoothly(wrapper):
     model.learn(96)
     problem = performative_problem(model.get_env())
     figures, told = model._answer.figures(), model.get_env().get_attr("world")[0].policy
+    if problem.is_random:  # exact figures are averages that nobody should wait for while training
+        assert figures == {}
+        return
     assert figures["value"] == pytest.approx(float(exact.performative_value(problem, told)))
     assert figures["stability_gap"] == pytest.approx(exact.stability_gap(problem, told), abs=1e-9)
 
