@@ -189,7 +189,9 @@ class DeployCallback(BaseCallback):
         self._steps_left -= self.training_env.num_envs
         over = self.every_steps is not None and self._steps_in_round >= self.every_steps
         if over and self._steps_left > 0:  # after the last step of a rollout the policy may be another one
-            log_deployment(self.model, self.training_env.env_method("redeploy")[0])
+            self.training_env.env_method("redeploy")
+            # Not how far it moved the world: the log keeps what the policy did when it was new.
+            self.logger.record("perf/round", self.training_env.get_attr("round", indices=[0])[0])
             self._steps_in_round = 0
         return True
 

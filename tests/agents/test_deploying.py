@@ -143,6 +143,23 @@ def test_deployments_are_logged():
     assert seen["perf/reward_shift"] >= 0.0
 
 
+def test_handing_a_policy_over_again_leaves_in_the_log_how_far_it_moved_the_world():
+    venv = make_vec_env("PerformativePricing-v0", n_envs=4, seed=0)
+    model = PPO("MlpPolicy", venv, n_steps=32, batch_size=64, learning_rate=0.01, seed=0, device="cpu")
+    seen = []
+
+    class Shifts(BaseCallback):
+        def _on_rollout_end(self):
+            seen.append((self.logger.name_to_value["perf/round"], self.logger.name_to_value["perf/shift"]))
+
+        def _on_step(self):
+            return True
+
+    model.learn(4 * 32 * 2, callback=[DeployCallback(every_steps=4 * 8), Shifts()])
+    assert [rounds for rounds, _ in seen] == [4, 8]
+    assert min(shift for _, shift in seen) > 1e-4
+
+
 def test_an_ordinary_environment_cannot_be_deployed_to():
     model = A2C("MlpPolicy", gym.make("CartPole-v1"))
     with pytest.raises(ValueError, match="performative"):
