@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from train.bench import plan_runs
 from train.cli import main
+from train.plans import Plan, read_suite
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -28,19 +30,19 @@ def test_the_python_of_the_readme_runs_from_top_to_bottom(capsys):
 def test_the_commands_of_the_readme_are_understood(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("python -m train")]
-    assert len(commands) == 5
-    run = shlex.split(commands[0])[3:]
+    run, bench, variants, suite, plot, study, tune = (shlex.split(command)[3:] for command in commands)
     run[run.index("200000")] = "2048"
     assert main(run) == 0
     assert "performative value J" in capsys.readouterr().out
-    bench = shlex.split(commands[1])[3:]
+    small = ["-n", "2048", "--jobs", "1", "--n-evals", "2"]
     bench[bench.index("--seeds") + 1] = "1"
-    assert main([*bench, "-n", "2048", "--jobs", "1", "--n-evals", "2"]) == 0
-    assert main(shlex.split(commands[2])[3:]) == 0
+    assert main([*bench, *small]) == 0
+    assert main([*variants, "--algos", "pepg", "--seeds", "1", *small]) == 0
+    assert len(plan_runs(Plan(read_suite(suite[suite.index("--suite") + 1])), tmp_path)) > 1000
+    assert main(plot) == 0
     assert (tmp_path / "results/x/report.html").exists()
-    assert main([*shlex.split(commands[3])[3:], "--seeds", "2", "-n", "20", "--jobs", "1"]) == 0
+    assert main([*study, "--seeds", "2", "-n", "20", "--jobs", "1"]) == 0
     assert (tmp_path / "results/studies/convergence").is_dir()
-    tune = shlex.split(commands[4])[3:]
     tune[tune.index("--trials") + 1] = tune[tune.index("--seeds") + 1] = "1"
     assert main([*tune, "-n", "64", "--jobs", "1"]) == 0
     assert (tmp_path / "results/tuning/pepg.yaml").exists()

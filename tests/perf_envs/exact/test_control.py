@@ -8,6 +8,7 @@ import torch
 
 from perf_envs import exact
 from perf_envs.exact import optima
+from perf_envs.variants import split_variant
 from tests.perf_envs.worlds import IDS, dense, make_world, random_policy
 
 
@@ -101,7 +102,8 @@ def test_an_unknown_world_has_no_optimality_gap_of_its_own(world_id, settings):
 
 @pytest.mark.parametrize("world_id", sorted(path.stem for path in optima.DATA.glob("*.npz")))
 def test_a_shipped_optimum_belongs_to_its_world_and_cannot_be_improved_by_small_steps(world_id):
-    problem = make_world(world_id).problem
+    env_id, arguments = split_variant(world_id)
+    problem = make_world(env_id, **arguments).problem
     best = exact.best_known(problem)
     assert best.value == pytest.approx(float(exact.performative_value(problem, best.policy)), rel=1e-12)
     assert exact.optimality_gap(problem, best.policy) == pytest.approx(0.0, abs=1e-10)
