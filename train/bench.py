@@ -61,11 +61,8 @@ def plan_runs(plan: Plan, out: Path) -> list[Run]:
         check_applies(plan.algos, env)
     overrides = {} if plan.n_timesteps is None else {"n_timesteps": check_count("n", plan.n_timesteps)}
     options: dict[str, Any] = {"out": out} if plan.n_evals is None else {"out": out, "n_evals": plan.n_evals}
-    return [
-        plan_run(algo, env, seed, overrides=overrides, **options)
-        for env, algo, seed in plan.runs()
-        if applies(algo, env)
-    ]
+    settled = functools.cache(lambda algo, env: plan_run(algo, env, 0, overrides=overrides, **options))
+    return [replace(settled(algo, env), seed=seed) for env, algo, seed in plan.runs() if applies(algo, env)]
 
 
 def run_bench(

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: unfinished runs have no result.json; the same command makes them again", file=sys.stderr)
+        print("interrupted: what was finished is kept, and the same command makes the rest", file=sys.stderr)
         return 130
 
 

@@ -65,7 +65,10 @@ def describe(result: dict[str, Any]) -> str:
 def bench(command: BenchCommand, line: str) -> int:
     """Make the runs of a benchmark that are missing, then plots and report."""
     plan = Plan(_blocks(command), line, command.n_timesteps, command.n_evals)
-    runs = plan_runs(plan, command.out)
+    try:
+        runs = plan_runs(plan, command.out)
+    except ValueError as error:
+        raise ValueError(f"suite {command.suite}: {error}" if command.suite else str(error)) from None
     report = run_bench(runs, plan, command.out, command.jobs, engine=command.engine)
     _tell(report)
     if len(report.failures) < len(runs):

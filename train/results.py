@@ -72,6 +72,9 @@ def find_runs(out: Path, plan: Plan | None = None) -> list[SavedRun]:
     found = {}
     for path in sorted(out.glob("*/*/seed_*/result.json")):
         result, folder = read_json(path), path.parent
+        for name in ("env", "algo", "seed"):
+            if name not in result:
+                raise ValueError(f"{path} is not the result of a run: it has no {name!r}")
         found[result["env"], result["algo"], result["seed"]] = SavedRun(
             folder, result, read_mapping(folder / "config.yaml"), read_json(folder / "meta.json")
         )

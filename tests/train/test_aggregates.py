@@ -173,7 +173,7 @@ def test_the_cost_of_an_ablation_is_decided_by_intervals(save_worlds, part: list
 def test_an_ablation_ahead_is_named_but_does_not_win(save_bench) -> None:
     said = findings(read_bench(save_bench({"pepg": SIX, "ppo": LOW, "pepg-blind": [11.9] * 6})).worlds[0])
     assert said[0].startswith("PePG wins")
-    assert any(sentence.startswith("Among the ablations, PePG without response") for sentence in said)
+    assert any(sentence.startswith("Among the versions of others, PePG without response") for sentence in said)
 
 
 def test_a_continuous_world_is_reported_without_table_methods(save_worlds) -> None:

@@ -72,6 +72,24 @@ def test_a_misspelt_key_in_a_file_names_file_and_key(tmp_path: Path, capsys: pyt
     assert "did you mean 'n_steps'" in shown
 
 
+def test_a_misspelt_algorithm_in_a_suite_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite = tmp_path / "mine.yaml"
+    suite.write_text(f"blocks: [{{algos: [ppoo], envs: [{PRICING}], seeds: 1}}]")
+    assert main(["bench", "--suite", str(suite), "--out", str(tmp_path / "b")]) == 2
+    shown = capsys.readouterr().err
+    assert str(suite) in shown
+    assert "did you mean 'ppo'" in shown
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_result_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "pepg" / PRICING / "seed_0"
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text("{}")
+    assert main(["plot", str(tmp_path)]) == 2
+    assert f"{folder / 'result.json'} is not the result of a run: it has no 'env'" in capsys.readouterr().err
+
+
 def test_run_says_what_came_out_and_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
         *RUN,

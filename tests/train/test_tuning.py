@@ -328,7 +328,7 @@ def test_the_command_writes_winners_that_run_reads_and_repeats_itself(
     [
         (["--algos", "pegp"], "did you mean 'pepg'"),
         (["--algos", "ppo", "ppo"], "different values"),
-        (["--algos", "pepg_no_ramp"], "settings of 'pepg'"),
+        (["--algos", "pepg_no_ramp"], "settings follow 'pepg'"),
         (["--envs", "PerformativePrcing-v0"], f"did you mean '{PRICING}'"),
         (["--trails", "3"], "did you mean '--trials'"),
         (["--trials", "0"], "trials must be >= 1"),

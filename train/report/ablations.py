@@ -1,4 +1,4 @@
-"""What is lost where a part of an algorithm is taken away: each ablation against what it is an ablation of."""
+"""What is lost where a part of an algorithm is taken away, or its tuning: each version against the algorithm itself."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def ablation_table(label: str, found: list[Comparison]) -> Table:
         "Interquartile means with 95 % intervals. Lost: in percent of the way from the uniform policy to the best "
         "known, or in units of J where that is said. “Loses” and “gains” where the intervals are disjoint."
     )
-    return Table(f"Ablation: {label}", columns, tuple(rows), head="world", note=note)
+    return Table(f"{label}, beside {whole}", columns, tuple(rows), head="world", note=note)
 
 
 def _sentence(label: str, found: list[Comparison]) -> str:

@@ -43,7 +43,7 @@ def performance_profiles(group: Group, looks: Looks) -> Figure:
     scores = np.concatenate([entrant.scores.ravel() for entrant in group.entrants])
     thresholds = np.linspace(max(_LOWEST, scores.min()) - 0.02, max(1.0, scores.max()) + 0.02, 121)
     ours = [entrant for entrant in main if entrant.algo == OURS]
-    titles = ("Main comparison", "Other methods and ablations") if len(panels) > 1 else ("",)
+    titles = ("Main comparison", "Other methods, ablations and defaults") if len(panels) > 1 else ("",)
     for panel, entrants, title in zip(axes, panels, titles, strict=True):
         _profiles(panel, entrants if entrants is main else [*ours, *entrants], looks, thresholds)
         panel.set_title(title)

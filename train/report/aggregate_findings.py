@@ -31,16 +31,18 @@ def _first(group: Group) -> str:
     if min(entrant.n_runs for entrant in (first, *rest)) < SEEDS_TO_WIN:
         return f"{where}, {first.label} has the highest score: {score}; fewer than {SEEDS_TO_WIN} seeds decide nothing."
     place = compared("its interval", mine, {entrant.label: entrant.aggregate.iqm for entrant in rest})
-    return f"{where}, {first.label} has the highest score: {score}; {place}.{_ablations(group, first)}"
+    return f"{where}, {first.label} has the highest score: {score}; {place}.{_versions_ahead(group, first)}"
 
 
-def _ablations(group: Group, first: Entrant) -> str:
+def _versions_ahead(group: Group, first: Entrant) -> str:
     ahead = [
         entrant.label
         for entrant in group.entrants
         if entrant.like is not None and entrant.aggregate.iqm.value > first.aggregate.iqm.value
     ]
-    return f" Among the ablations, {listing(ahead)} scored higher still." if first.like is None and ahead else ""
+    return (
+        f" Among the versions of others, {listing(ahead)} scored higher still." if first.like is None and ahead else ""
+    )
 
 
 def _improvements(items: tuple[Improvement, ...], ours: str) -> list[str]:

@@ -23,7 +23,7 @@ class Entrant:
     Attributes:
         algo: the algorithm.
         label: its name for people.
-        like: the algorithm that it is an ablation of.
+        like: the algorithm that it is a version of.
         scores: normalised scores ``[runs, worlds]``: in every world the first seeds, as many as there are in all.
         n_most: runs in the world that has most; the others have been left out there.
     """

@@ -58,9 +58,9 @@ def left_out(bench: Bench) -> str:
 
 
 def _compared(bench: Bench) -> str:
-    ablations = {results.algo for world in bench.worlds for results in world.algorithms if results.like is not None}
+    versions = {results.algo for world in bench.worlds for results in world.algorithms if results.like is not None}
     algos = counted(len(bench.algos), "algorithm")
-    extra = f" ({counted(len(ablations), 'ablation')} among them)" if ablations else ""
+    extra = f" ({len(versions)} of them versions of others)" if versions else ""
     return f"{algos}{extra} in {counted(len(bench.worlds), 'world')}"
 
 

@@ -24,7 +24,7 @@ def findings(world: WorldResults) -> list[str]:
     sentences = [_winner(world, first, rest)]
     if rest and not world.tied(first, rest[0]):
         sentences += [_certainty(first, rest), _seed_by_seed(first, rest)]
-    sentences += [_against_optimum(world, first), _against_uninformed(world), _ablation_ahead(world, first)]
+    sentences += [_against_optimum(world, first), _against_uninformed(world), _version_ahead(world, first)]
     return [sentence for sentence in [*sentences, _stability(world)] if sentence]
 
 
@@ -161,7 +161,7 @@ def _against_uninformed(world: WorldResults) -> str:
     return f"{against}, {ours.label}'s {where}."
 
 
-def _ablation_ahead(world: WorldResults, first: AlgorithmResults) -> str:
+def _version_ahead(world: WorldResults, first: AlgorithmResults) -> str:
     ahead = [
         results.label
         for results in world.algorithms
@@ -169,7 +169,7 @@ def _ablation_ahead(world: WorldResults, first: AlgorithmResults) -> str:
         and results.value.value > first.value.value
         and not world.tied(first, results)
     ]
-    return f"Among the ablations, {listing(ahead)} reached a higher J still." if ahead else ""
+    return f"Among the versions of others, {listing(ahead)} reached a higher J still." if ahead else ""
 
 
 def _stability(world: WorldResults) -> str:

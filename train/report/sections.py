@@ -46,7 +46,7 @@ def _overview(bench: Bench, found: list[Group], ours: str) -> Section:
     said += tally(bench)
     if len(bench.worlds) <= _FEW_WORLDS:
         said += [f"{world.title}: {' '.join(findings(world)[:_REPEATED])}" for world in bench.worlds]
-    said += [f"Ablation: {sentence}" for sentence in ablation_findings(bench)]
+    said += [f"Versions: {sentence}" for sentence in ablation_findings(bench)]
     tables = tuple(score_matrix(group) for group in found if len(group.worlds) > 1 and group.scored)
     return Section("overview", "", "Overview", findings=tuple(said), tables=tables)
 
@@ -89,7 +89,7 @@ def _group(group: Group, look: Looks, ours: str) -> Section:
 def _world(bench: Bench, world: WorldResults, look: Looks) -> Section:
     many = len(world.algorithms) > FEW
     ours = f", {world.ours.label} thin in blue beside each" if world.ours else ""
-    beside = f" Small panels: the other methods and ablations{ours}." if many else ""
+    beside = f" Small panels: the other methods, ablations and defaults{ours}." if many else ""
     rewards = moves(world, look, "perf/reward_shift", "shift of r", main_only=True)
     candidates = [
         ("learning_curves", "Learning curves", f"{_VALUE}{beside}", learning_curves(world, look)),
@@ -126,9 +126,12 @@ def _ablations(bench: Bench) -> list[Section]:
     if not found:
         return []
     tables = tuple(ablation_table(label, items) for label, items in found.items())
-    about = "An ablation is an algorithm without one of its parts, or with another in its place; all else is the same."
+    about = (
+        "Algorithms without one of their parts, with another in its place, or with the default settings of their "
+        "library; all else is the same."
+    )
     said = tuple(ablation_findings(bench))
-    return [Section("ablations", "Ablations", "Ablations", about, said, tables)]
+    return [Section("ablations", "Ablations", "Ablations and defaults", about, said, tables)]
 
 
 def _budget(bench: Bench) -> Section:

@@ -35,13 +35,13 @@ class AlgorithmResults:
 
     @property
     def like(self) -> str | None:
-        """The algorithm that this one is an ablation of."""
+        """The algorithm that this one is a version of."""
         like: str | None = self.runs[0].result.get("like")
         return like
 
     @property
     def knows(self) -> bool:
-        """Whether the algorithm, or the one it is an ablation of, knows how the world answers."""
+        """Whether the algorithm, or the one it is a version of, knows how the world answers."""
         return self.algo in KNOWING or self.like in KNOWING
 
     @property

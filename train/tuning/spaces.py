@@ -56,13 +56,13 @@ def read_space(algo: str, env: str) -> Space:
     """Return the search space of an algorithm in a world, checked.
 
     Raises:
-        ValueError: the algorithm is an ablation, the file cannot be read, an entry is not a hyperparameter of the
-            algorithm or has values that it does not take, or the shipped setting lies outside of a range.
+        ValueError: the algorithm is a version of another, the file cannot be read, an entry is not a hyperparameter of
+            the algorithm or has values that it does not take, or the shipped setting lies outside of a range.
     """
     algorithm, path = find_algorithm(algo), SPACES / f"{algo}.yaml"
     if algorithm.like is not None:
         raise ValueError(
-            f"algo must not be an ablation, got {algo!r}: it has the settings of {algorithm.like!r}, tune that"
+            f"algo must not be a version of another, got {algo!r}: its settings follow {algorithm.like!r}, tune that"
         )
     entries = read_sections(algorithm, env, path)
     if not entries:
