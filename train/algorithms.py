@@ -107,10 +107,11 @@ ALGORITHMS = {
         ),
         Algorithm("ppo", "PPO", PPO),
         Algorithm("a2c", "A2C", A2C),
-        # The two that everybody starts with, as they come: whoever tunes them should not do worse.
-        Algorithm("ppo_defaults", "PPO, SB3 defaults", PPO, like="ppo", seconds_per_step=2e-4),
-        Algorithm("a2c_defaults", "A2C, SB3 defaults", A2C, like="a2c"),
         Algorithm("trpo", "TRPO", TRPO),
+        # Those that everybody starts with, as they come: whoever tunes them should not do worse.
+        Algorithm("ppo_defaults", "PPO, SB3 defaults", PPO, like="ppo", seconds_per_step=4e-4),
+        Algorithm("a2c_defaults", "A2C, SB3 defaults", A2C, like="a2c"),
+        Algorithm("trpo_defaults", "TRPO, SB3 defaults", TRPO, like="trpo", seconds_per_step=2e-4),
         Algorithm("reinforce", "REINFORCE", REINFORCE),
         Algorithm("ppo_penalty", "PPO-penalty", PPOPenalty),
         Algorithm("grpo", "GRPO", GRPO),
@@ -131,6 +132,11 @@ ALGORITHMS = {
 def find_algorithm(name: str) -> Algorithm:
     """Return a registered algorithm; an unknown name raises ``ValueError`` with the nearest one."""
     return ALGORITHMS[check_choice("algo", name, ALGORITHMS)]
+
+
+def find_defaults(name: str) -> Algorithm | None:
+    """Return the version of an algorithm that has the defaults of its library; ``None`` where there is none."""
+    return ALGORITHMS.get(f"{name}_defaults")
 
 
 def check_applies(algos: Sequence[str], env: str) -> None:

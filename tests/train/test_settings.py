@@ -45,14 +45,14 @@ def test_an_ablation_differs_in_one_setting_from_what_it_is_like(algo: str, env:
     assert len([key for key in {**mine, **whole} if mine.get(key) != whole.get(key)]) == 1
 
 
-@pytest.mark.parametrize("algo", ["ppo", "a2c"])
+@pytest.mark.parametrize("algo", ["ppo", "a2c", "trpo"])
 @pytest.mark.parametrize("env", WORLDS)
 def test_the_versions_with_defaults_have_those_of_stable_baselines3(algo: str, env: str) -> None:
     settings = resolve_settings(f"{algo}_defaults", env)
     signature = inspect.signature(find_algorithm(algo).build).parameters
     given = {key: value for key, value in settings.items() if key in signature and key not in ("policy", "device")}
     given.pop("policy_kwargs")
-    steps = given.pop("n_steps") * (settings["n_envs"] if algo == "ppo" else 1)
+    steps = given.pop("n_steps") * (1 if algo == "a2c" else settings["n_envs"])
     assert steps == signature["n_steps"].default
     assert given == {key: signature[key].default for key in given}
 

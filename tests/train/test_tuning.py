@@ -132,13 +132,38 @@ def test_bad_spaces_are_refused_in_words(text: str, said: str, tmp_path: Path, m
 def test_the_first_trial_is_the_shipped_setting_and_the_best_is_at_least_as_good(tmp_path: Path) -> None:
     train = Parabola()
     trials = search(planned(tmp_path), train)
-    assert trials[0].params == {"learning_rate": 1e-3, "n_steps": 32, "ent_coef": 0.0}
+    assert trials[0].params == {"learning_rate": 1e-3, "n_steps": 32, "batch_size": 512, "ent_coef": 0.0}
     best = best_trial(trials)
     assert best is not None
     assert best.mean == max(trial.mean for trial in trials) > trials[0].mean
     assert {run.seed for run in train.runs} == {100, 101}
     assert trials[0].values == {100: pytest.approx(-1.5 + 0.1), 101: pytest.approx(-1.5 + 0.101)}
     assert trials[0].mean == pytest.approx(-1.5 + 0.1005)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "a2c", "trpo"])
+@pytest.mark.parametrize("env", WORLDS)
+def test_the_defaults_of_the_library_are_tried_next(algo: str, env: str, tmp_path: Path) -> None:
+    (one,) = plan_searches([algo], [env], 2, 1, tmp_path, 200)
+    trials = search(one, lambda run: {"performative_value": 0.0})
+    assert trials[0].params != trials[1].params
+    whole = {**one.settings, **trials[1].params}
+    version = resolve_settings(f"{algo}_defaults", env, overrides={"n_timesteps": 200}, tuned=False)
+    assert {**whole, **version} == whole
+
+
+def test_defaults_outside_of_the_space_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spaces, "SPACES", tmp_path)
+    for text, said in (
+        (
+            "{learning_rate: {low: 1e-4, high: 1e-2}, ent_coef: {choices: [0.0]}}",
+            "of ppo_defaults, got no such 'batch_size'",
+        ),
+        ("{learning_rate: {low: 1e-3, high: 1e-2}, batch_size: {choices: [64]}}", "got no such 'learning_rate'"),
+    ):
+        (tmp_path / "ppo.yaml").write_text(f"default: {text}")
+        with pytest.raises(ValueError, match=said):
+            planned(tmp_path / "out")
 
 
 def test_proposals_learn_from_what_they_are_told(tmp_path: Path) -> None:

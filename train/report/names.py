@@ -15,7 +15,7 @@ KNOWN = (
     *MAIN,
     *("reinforce", "ppo_penalty", "grpo", "mdpo", "npg", "performative_ppo", "performative_npg", "rga", "drr"),
     *("pepg_no_dynamics", "pepg_no_reward", "pepg_no_ramp", "pepg_no_entropy", "pepg_sampled"),
-    *("ppo_defaults", "a2c_defaults"),
+    *("ppo_defaults", "a2c_defaults", "trpo_defaults"),
 )
 #: Algorithms that know how the world answers.
 KNOWING = (OURS, "performative_ppo", "performative_npg")

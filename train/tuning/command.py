@@ -22,7 +22,7 @@ from train.options import TuneCommand
 from train.plans import Block
 from train.run import execute
 from train.tuning.search import Search, Train, check_optuna, search
-from train.tuning.spaces import read_space, shipped_setting
+from train.tuning.spaces import first_trials, read_space, shipped_setting
 from train.tuning.trials import Trial, best_trial
 from train.tuning.winners import save_winners, write_winners
 from train.yaml_files import dump_value
@@ -74,11 +74,12 @@ def plan_searches(
     asked = Block(tuple(algos), tuple(envs), seeds)
     check_count("trials", n_trials)
     steps = None if n_timesteps is None else check_count("n", n_timesteps)
-    planned = [
-        Search(algo, env, shipped_setting(algo, env, steps), read_space(algo, env), seeds, n_trials, out)
-        for env, algo in itertools.product(asked.envs, asked.algos)
-        if applies(algo, env)
-    ]
+    planned = []
+    for env, algo in itertools.product(asked.envs, asked.algos):
+        if applies(algo, env):
+            shipped, space = shipped_setting(algo, env, steps), read_space(algo, env)
+            firsts = first_trials(algo, env, shipped, space)
+            planned.append(Search(algo, env, shipped, space, firsts, seeds, n_trials, out))
     for one in planned:
         one.check_continuable()
     return planned

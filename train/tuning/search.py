@@ -21,7 +21,7 @@ from filelock import FileLock
 from train.files import remove_leftovers, write_text
 from train.run import Run, execute
 from train.settings import Settings
-from train.tuning.spaces import Choices, Range, Space, shipped_values
+from train.tuning.spaces import Choices, Range, Space
 from train.tuning.trials import TRIALS, Trial, read_trials, write_trials
 from train.yaml_files import dump_yaml, read_mapping
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Train = Callable[[Run], Mapping[str, Any]]
 
 SAMPLER_SEED = 0
-#: Trials before TPE has anything to say, the shipped setting among them; the others are drawn at random. A constant:
+#: Trials before TPE has anything to say, those that are given among them; the others are drawn at random. A constant:
 #: a search with more trials begins like one with fewer, and continues it.
 STARTUP_TRIALS = 4
 _PLAN = "search.yaml"
@@ -46,6 +46,7 @@ class Search:
         env: id of the world.
         settings: the shipped setting, see :mod:`train.settings`.
         space: what is varied.
+        firsts: what is tried first, the shipped setting before all.
         seeds: of the runs of every trial.
         n_trials: how many settings are tried.
         out: folder of all searches.
@@ -55,6 +56,7 @@ class Search:
     env: str
     settings: Settings
     space: Space
+    firsts: tuple[Settings, ...]
     seeds: tuple[int, ...]
     n_trials: int
     out: Path
@@ -69,6 +71,7 @@ class Search:
         """Everything the outcome of a trial depends on."""
         space = {key: asdict(entry) for key, entry in self.space.items()}
         plan = {"algo": self.algo, "env": self.env, "seeds": self.seeds, "settings": self.settings, "space": space}
+        plan["firsts"] = self.firsts
         as_json: dict[str, Any] = json.loads(json.dumps(plan))  # tuples to lists
         return as_json
 
@@ -135,7 +138,7 @@ def search(planned: Search, train: Train = execute) -> list[Trial]:
 
 
 class _Proposals:
-    """Optuna, asked for one setting after the other; the first one is the shipped setting."""
+    """Optuna, asked for one setting after the other; the first ones are given."""
 
     def __init__(self, planned: Search) -> None:
         import optuna
@@ -145,9 +148,10 @@ class _Proposals:
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._space = planned.space
         self._distributions = {key: _distribution(entry) for key, entry in planned.space.items()}
-        shipped = shipped_values(planned.algo, planned.settings, planned.space)
-        labelled = {key: _label(v) if isinstance(planned.space[key], Choices) else v for key, v in shipped.items()}
-        self._study.enqueue_trial(labelled)
+        for first in planned.firsts:
+            self._study.enqueue_trial(
+                {key: _label(v) if isinstance(planned.space[key], Choices) else v for key, v in first.items()}
+            )
 
     def ask(self) -> dict[str, Any]:
         """Return the next setting."""

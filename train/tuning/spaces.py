@@ -15,7 +15,7 @@ from typing import Any
 
 from agents.common.schedules import PiecewiseLinear
 from perf_envs.validation import check_choice, check_number
-from train.algorithms import Algorithm, find_algorithm
+from train.algorithms import Algorithm, find_algorithm, find_defaults
 from train.settings import RUN_KEYS, Settings, read_sections, resolve_settings
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
@@ -41,6 +41,10 @@ class Choices:
     """Any of a few values, schedules among them."""
 
     values: tuple[Any, ...]
+
+    def contains(self, value: Any) -> bool:
+        """Whether a value is one of them."""
+        return value in self.values
 
 
 Space = dict[str, Range | Choices]
@@ -83,6 +87,25 @@ def shipped_values(algo: str, settings: Settings, keys: Iterable[str]) -> Settin
     return {key: settings[key] if key in settings else _written(parameters[key].default) for key in keys}
 
 
+def first_trials(algo: str, env: str, settings: Settings, space: Space) -> tuple[Settings, ...]:
+    """Return what a search tries first: the shipped setting, then the defaults of the library that has the algorithm.
+
+    Raises:
+        ValueError: the defaults are no point of the space.
+    """
+    shipped, version = shipped_values(algo, settings, space), find_defaults(algo)
+    if version is None:
+        return (shipped,)
+    defaults = resolve_settings(version.name, env, overrides={"n_timesteps": settings["n_timesteps"]}, tuned=False)
+    values = shipped_values(version.name, defaults, space)
+    held = shipped_values(algo, settings, [key for key in defaults if key not in space])
+    outside = [key for key, value in held.items() if defaults[key] != value]
+    outside += [key for key, value in values.items() if not space[key].contains(value)]
+    if outside:
+        raise ValueError(f"{SPACES / algo}.yaml must contain the setting of {version.name}, got no such {outside[0]!r}")
+    return (shipped, values) if values != shipped else (shipped,)
+
+
 def _written(value: Any) -> Any:
     """Return a default value as a settings file has it."""
     return {"points": [list(point) for point in value.points]} if isinstance(value, PiecewiseLinear) else value
@@ -122,7 +145,7 @@ def _read_range(name: str, checked: Callable[[Any], Any], entry: Mapping[str, An
 
 def _with_shipped(name: str, entry: Range | Choices, shipped: Any) -> Range | Choices:
     if isinstance(entry, Choices):
-        return entry if shipped in entry.values else Choices((*entry.values, shipped))
+        return entry if entry.contains(shipped) else Choices((*entry.values, shipped))
     if not entry.contains(shipped):
         raise ValueError(f"{name} must contain the shipped setting {shipped!r}, got {entry.low} to {entry.high}")
     return entry
