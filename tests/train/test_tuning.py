@@ -290,6 +290,9 @@ def test_saving_merges_with_what_was_saved_before(tmp_path: Path) -> None:
     assert parse_yaml(text, "") == {GRID: {"learning_rate": 0.5}, PRICING: {"learning_rate": 0.3}}
     assert "`python -m train tune`" in text
     assert "1 trials, seeds 100, 128 steps" in text
+    page = (tmp_path / "README.md").read_text()
+    assert "| PPO | 1.0000 | 1.0000 | trial 0 of 1 | 128, 1 | `learning_rate` 0.5 |" in page
+    assert [line for line in page.splitlines() if line.startswith("## ")] == [f"## {GRID}", f"## {PRICING}"]
     with (tmp_path / "trials.csv").open() as file:
         assert next(csv.reader(file)) == ["algo", "env", "trial", "n_timesteps", "params", "values", "mean"]
 
@@ -338,9 +341,9 @@ def test_the_command_writes_winners_that_run_reads_and_repeats_itself(
     assert main([*run, "--out", str(tmp_path / "runs")]) == 0
 
     assert main([*TUNE, "--jobs", "1", "--out", str(tmp_path / "a"), "--save"]) == 0
-    names = ["a2c.yaml", "pepg.yaml", "trials.csv"]
+    names = ["README.md", "a2c.yaml", "pepg.yaml", "trials.csv"]
     assert sorted(path.name for path in (tmp_path / "tuned").iterdir()) == names
-    for name in names[:2]:
+    for name in names[1:3]:
         assert (tmp_path / "tuned" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
     # The winner's value is that of a run of the benchmark's with the same seed.
     assert main(["run", "--algo", "a2c", "--env", PRICING, "--seed", "100", "-n", "64", "--out", str(tmp_path)]) == 0
@@ -386,5 +389,5 @@ def test_an_algorithm_that_always_fails_is_reported_and_the_others_are_saved(
     assert main([*TUNE, "--jobs", "1", "--out", str(tmp_path / "out"), "--save"]) == 1
     shown = capsys.readouterr()
     assert f"all trials failed: a2c in {PRICING}: ZeroDivisionError" in shown.err
-    assert sorted(path.name for path in (tmp_path / "tuned").iterdir()) == ["pepg.yaml", "trials.csv"]
+    assert sorted(path.name for path in (tmp_path / "tuned").iterdir()) == ["README.md", "pepg.yaml", "trials.csv"]
     assert not (tmp_path / "out" / "a2c.yaml").exists()

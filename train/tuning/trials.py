@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,12 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
     """Return the trial with the highest mean, the first of several; ``None`` if all of them failed."""
     best = max(trials, key=lambda trial: trial.mean, default=None)
     return None if best is None or best.mean == -math.inf else best
+
+
+def by_world(trials: Iterable[Trial]) -> list[tuple[str, list[Trial]]]:
+    """Return the trials of each world, worlds by name."""
+    ordered = sorted(trials, key=lambda trial: (trial.env, trial.trial))
+    return [(env, list(group)) for env, group in itertools.groupby(ordered, key=lambda trial: trial.env)]
 
 
 def write_trials(path: Path, trials: Sequence[Trial], columns: Sequence[str] = ALL_COLUMNS) -> None:

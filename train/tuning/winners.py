@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from train.algorithms import ALGORITHMS
 from train.files import write_text
-from train.tuning.trials import COLUMNS, TRIALS, Trial, best_trial, read_trials, write_trials
+from train.tuning.page import PAGE, winners_page
+from train.tuning.trials import COLUMNS, TRIALS, Trial, best_trial, by_world, read_trials, write_trials
 from train.yaml_files import dump_value
 
 
@@ -25,12 +25,6 @@ def settings_text(trials: Sequence[Trial]) -> str:
             lines += [f"# {_budget(in_world, best)}", f"{env}:"]
             lines += [f"  {key}: {dump_value(value)}" for key, value in best.params.items()]
     return "\n".join(lines) + "\n"
-
-
-def by_world(trials: Iterable[Trial]) -> list[tuple[str, list[Trial]]]:
-    """Return the trials of each world, worlds by name."""
-    ordered = sorted(trials, key=lambda trial: (trial.env, trial.trial))
-    return [(env, list(group)) for env, group in itertools.groupby(ordered, key=lambda trial: trial.env)]
 
 
 def _budget(trials: Sequence[Trial], best: Trial) -> str:
@@ -52,7 +46,7 @@ def write_winners(out: Path, algo: str, n_trials: int) -> None:
 
 
 def save_winners(folder: Path, trials: Sequence[Trial]) -> None:
-    """Add trials to the file in a folder, and write the settings of their algorithms.
+    """Add trials to the file in a folder, and write the settings of their algorithms and a page about all of them.
 
     They replace those of the same algorithm and world. Pairs without a trial that succeeded are left as they are.
     """
@@ -62,6 +56,8 @@ def save_winners(folder: Path, trials: Sequence[Trial]) -> None:
     merged.sort(key=lambda trial: (trial.algo, trial.env, trial.trial))
     folder.mkdir(parents=True, exist_ok=True)
     write_trials(folder / TRIALS, merged, COLUMNS)
+    if merged:
+        write_text(folder / PAGE, winners_page(merged))
     for algo in sorted({algo for algo, _ in pairs}):
         _write_settings(folder / f"{algo}.yaml", [trial for trial in merged if trial.algo == algo])
 
