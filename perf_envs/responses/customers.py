@@ -15,6 +15,8 @@ it reaches from ``base_willingness``: the first fixed point in the direction in 
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -137,6 +139,7 @@ class CustomerResponse(ResponseMap):
     def _settle(self, pi: Tensor) -> float:
         """Return the fixed point reached from ``base_willingness``, to machine precision."""
 
+        @functools.cache  # the ends of the bracket are asked for twice
         def excess(willingness: float) -> float:
             return float(self._excess(pi, torch.tensor(willingness, dtype=torch.float64)))
 
@@ -152,7 +155,14 @@ class CustomerResponse(ResponseMap):
         if len(crossed) == 0:  # the fixed point is the limit itself, missed by rounding
             return limit
         index = int(crossed[0])
-        return float(brentq(excess, float(path[index - 1]), float(path[index]), xtol=1e-15, rtol=8.9e-16))
+        before, behind = float(path[index - 1]), float(path[index])
+        # Evaluated alone, a point may lie on the other side than among the others: the two sums are rounded
+        # differently. Then it is the fixed point itself.
+        if excess(before) * start <= 0.0:
+            return before
+        if excess(behind) * start >= 0.0:
+            return behind
+        return float(brentq(excess, before, behind, xtol=1e-15, rtol=8.9e-16))
 
     def _build_successors(self) -> NDArray[np.int64]:
         """Return ``[S, 2]``: where a state leads after a sale and after none."""

@@ -130,6 +130,19 @@ def test_a_constant_price_shifts_willingness_in_closed_form(action):
     assert float(willingness(env, pi)) == pytest.approx(3.0 - 3.0 * (env.prices[action] - 2.0), abs=1e-12)
 
 
+@pytest.mark.parametrize("shift", [0.5, 1.0, 3.0, 6.0])
+def test_the_same_mix_of_prices_everywhere_shifts_willingness_in_closed_form(shift):
+    # The fixed point of some of these lies on a point of the search, to rounding: no bracket has it inside.
+    world = make_world("PerformativePricing-v0", shift=shift)
+    response, rng = world.problem.response_map, np.random.default_rng(0)
+    for _ in range(60):
+        mix = rng.multinomial(8, np.full(response.n_actions, 1.0 / response.n_actions)) / 8.0
+        pi = torch.from_numpy(np.tile(mix, (response.n_states, 1)))
+        mean = float(mix @ response.prices.numpy())
+        expected = response.base_willingness - shift * (mean - response.reference_price)
+        assert float(response.willingness(pi)) == pytest.approx(expected, abs=1e-12)
+
+
 def test_without_shift_the_market_is_an_ordinary_decision_process():
     env = make_world(WORLD, shift=0.0)
     before = dense(env.problem.unshifted())
