@@ -151,11 +151,11 @@ class CustomerResponse(ResponseMap):
         limit = self.base_willingness - self.shift * (float(extreme) - self.reference_price)
         path = torch.linspace(0.0, 1.0, _SCAN_POINTS, dtype=torch.float64)
         path = self.base_willingness + path * (limit - self.base_willingness)
-        crossed = (self._excess(pi, path) * start <= 0.0).nonzero()
+        crossed = (self._excess(pi, path[1:]) * start <= 0.0).nonzero()
         if len(crossed) == 0:  # the fixed point is the limit itself, missed by rounding
             return limit
         index = int(crossed[0])
-        before, behind = float(path[index - 1]), float(path[index])
+        before, behind = float(path[index]), float(path[index + 1])
         # Evaluated alone, a point may lie on the other side than among the others: the two sums are rounded
         # differently. Then it is the fixed point itself.
         if excess(before) * start <= 0.0:

@@ -132,11 +132,14 @@ def test_a_constant_price_shifts_willingness_in_closed_form(action):
 
 @pytest.mark.parametrize("shift", [0.5, 1.0, 3.0, 6.0])
 def test_the_same_mix_of_prices_everywhere_shifts_willingness_in_closed_form(shift):
-    # The fixed point of some of these lies on a point of the search, to rounding: no bracket has it inside.
+    # The fixed point of some of these lies on a point of the search, to rounding: no bracket has it inside. With a mean
+    # at the reference price it is the first point, where the search starts.
     world = make_world("PerformativePricing-v0", shift=shift)
     response, rng = world.problem.response_map, np.random.default_rng(0)
-    for _ in range(60):
-        mix = rng.multinomial(8, np.full(response.n_actions, 1.0 / response.n_actions)) / 8.0
+    mixes = rng.multinomial(8, np.full(response.n_actions, 1.0 / response.n_actions), size=2000) / 8.0
+    at_reference = np.isclose(mixes @ response.prices.numpy(), response.reference_price)
+    assert at_reference.sum() > 50
+    for mix in (*mixes[:60], *mixes[at_reference]):
         pi = torch.from_numpy(np.tile(mix, (response.n_states, 1)))
         mean = float(mix @ response.prices.numpy())
         expected = response.base_willingness - shift * (mean - response.reference_price)
