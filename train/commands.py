@@ -68,7 +68,9 @@ def bench(command: BenchCommand, line: str) -> int:
     try:
         runs = plan_runs(plan, command.out)
     except ValueError as error:
-        raise ValueError(f"suite {command.suite}: {error}" if command.suite else str(error)) from None
+        if command.suite is None:
+            raise
+        raise ValueError(f"suite {command.suite}: {error}") from None
     report = run_bench(runs, plan, command.out, command.jobs, engine=command.engine)
     _tell(report)
     if len(report.failures) < len(runs):
