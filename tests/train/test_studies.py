@@ -153,10 +153,11 @@ def test_a_study_leaves_data_plot_and_page(name: str, tmp_path: Path, capsys: py
     assert f"study {name} --seeds 1" in page
     assert str(out / f"{name}.md") in shown
     assert (out / f"{name}.svg").read_text().startswith("<?xml")
-    before = (out / f"{name}.csv").read_bytes()
+    before, drawn = (out / f"{name}.csv").read_bytes(), (out / f"{name}.svg").read_bytes()
     assert len(pd.read_csv(out / f"{name}.csv")) >= 4
     assert main(arguments) == 0
     assert (out / f"{name}.csv").read_bytes() == before
+    assert (out / f"{name}.svg").read_bytes() == drawn
     if name in SAMPLED:
         assert "0 runs made" in capsys.readouterr().out
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from PIL import Image
 
+from train.report.style import drawing
 from train.report.table import Table
 
 #: Signs that need no escape in a data URI between quotes; the colon has one, so that no address looks like a link.
@@ -88,14 +89,16 @@ def drawn(file: str, title: str, caption: str, figure: Figure) -> Plot:
         file,
         title,
         caption,
-        _svg(figure) if file.endswith(".svg") else _png(figure),
+        to_svg(figure) if file.endswith(".svg") else _png(figure),
         wide=figure.get_figwidth() > _HALF,
     )
 
 
-def _svg(figure: Figure) -> bytes:
+def to_svg(figure: Figure) -> bytes:
+    """Return a figure as SVG, the same bytes for the same figure."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    with drawing():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     # A hundredth of a point is enough, and indentation is for nobody.
     return re.sub(rb"\n\s+", b"\n", re.sub(rb"(\b[1-9]\d*\.\d\d)\d+", rb"\1", buffer.getvalue()))
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from train import provenance
 from train.files import write_text, write_with
+from train.report.section import to_svg
 from train.studies.claims import Claim
 
 
@@ -44,8 +45,7 @@ class StudyPage:
         """Write ``NAME.csv``, ``NAME.svg`` and ``NAME.md``; return the page."""
         out.mkdir(parents=True, exist_ok=True)
         write_with(out / f"{self.name}.csv", lambda path: self.data.to_csv(path, index=False))
-        clean = {"Date": None, "Creator": None}
-        write_with(out / f"{self.name}.svg", lambda path: self.figure.savefig(path, format="svg", metadata=clean))
+        write_with(out / f"{self.name}.svg", lambda path: path.write_bytes(to_svg(self.figure)))
         page = out / f"{self.name}.md"
         write_text(page, self.to_markdown(command))
         return page
