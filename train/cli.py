@@ -1,10 +1,12 @@
 """The command line: ``python -m train run | bench | plot | merge | study | tune``, also ``performative-rl ...``.
 
-Exit codes: 0 done, 1 some runs failed, 2 the command or a settings file is wrong, 130 interrupted.
+Exit codes: 0 done, 1 some runs failed, 2 the command or a settings file is wrong, 130 interrupted, 141 nobody
+reads what is printed any more.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -40,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _perform(command, "python -m train " + shlex.join(arguments))
     except SystemExit as stop:  # tyro: help was shown (0), or an option has no valid value (2)
         return stop.code if isinstance(stop.code, int) else 2
+    except BrokenPipeError:
+        # Whoever read what is printed (``| head``) has had enough: what is still buffered goes nowhere at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -166,3 +167,13 @@ def test_ctrl_c_ends_a_run_with_one_line_and_no_result(tmp_path: Path) -> None:
     assert shown.count("\n") == 1
     assert "Traceback" not in shown
     assert not list(tmp_path.rglob("result.json"))
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "train", "bench", "--help"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert done.returncode == 141
+    assert not done.stderr
