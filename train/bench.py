@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from train.engines import WorkerLostError, check_engine, in_parallel
 from train.files import remove_leftovers, write_text
 from train.judges import find_judge
 from train.plans import PLAN, Plan
+from train.remeasuring import remeasure
 from train.results import write_failures, write_results
 from train.run import ERROR, RESULT, Run, execute, plan_run
 
@@ -42,11 +44,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What a benchmark did: runs that were already there, runs made now, and failures with their last error."""
+    """What a benchmark did.
+
+    Attributes:
+        kept: runs that were there already.
+        made: runs made now.
+        failures: runs that failed, with their last error.
+        remeasured: how many of those kept have a better optimum to be measured against now.
+    """
 
     kept: int
     made: int
     failures: tuple[Outcome, ...]
+    remeasured: int = 0
 
 
 def plan_runs(plan: Plan, out: Path) -> list[Run]:
@@ -110,7 +120,9 @@ def make_runs(
 ) -> BenchReport:
     """Make those of the runs that are not finished; see :func:`run_bench`."""
     pool = _Pool(engine, check_engine(engine, jobs), train)
-    pending = longest_first([run for run in runs if not run.is_finished()])
+    done = [run.is_finished() for run in runs]
+    remeasured = remeasure(itertools.compress(runs, done))
+    pending = longest_first([run for run, is_done in zip(runs, done, strict=True) if not is_done])
     kept = len(runs) - len(pending)
     failures: list[Outcome] = []
     with _progress() as progress:
@@ -119,7 +131,7 @@ def make_runs(
             failures += [outcome] if outcome.error else []
             progress.update(task, advance=1, failed=f"{len(failures)} failed" if failures else "")
     failures.sort(key=lambda outcome: runs.index(outcome.run))
-    return BenchReport(kept, len(pending) - len(failures), tuple(failures))
+    return BenchReport(kept, len(pending) - len(failures), tuple(failures), remeasured)
 
 
 def longest_first(runs: Iterable[Run]) -> list[Run]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from train.files import write_text
 from train.judges import Judge
 
+EVALUATIONS = "evaluations.csv"
 COLUMNS = ("timesteps", "round", "performative_value", "stability_gap", "optimality_gap", "wall_time")
 
 
@@ -59,10 +61,15 @@ class EvaluationCallback(BaseCallback):
         rounds = self.training_env.get_attr("round", indices=[0])[0]
         seconds = round(time.perf_counter() - self._start, 3)
         self._rows.append({"timesteps": self.num_timesteps, "round": rounds, **figures, "wall_time": seconds})
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows)
-        write_text(self.path, text.getvalue())
+        write_evaluations(self.path, self._rows)
         for name in ("performative_value", "stability_gap"):
             self.logger.record(f"perf/{name.removeprefix('performative_')}", figures[name])
+
+
+def write_evaluations(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the evaluations of a run in one piece."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

@@ -28,13 +28,13 @@ from train.algorithms import find_algorithm
 from train.evaluation import play
 from train.files import read_json, remove_leftovers, write_json, write_text, write_with
 from train.judges import Policy, find_judge
-from train.recording import EvaluationCallback
+from train.recording import EVALUATIONS, EvaluationCallback
 from train.settings import MAPPING_KEYS, Settings, hyperparameters, resolve_settings
 from train.yaml_files import dump_value, dump_yaml, parse_yaml, read_mapping
 
 RESULT, ERROR = "result.json", "error.txt"
 _INPUTS = ("config.yaml", "command.txt", "meta.json")
-_FILES = (*_INPUTS, "progress.csv", "evaluations.csv", "policy.npy", "model.zip", ERROR)
+_FILES = (*_INPUTS, "progress.csv", EVALUATIONS, "policy.npy", "model.zip", ERROR)
 #: Lines in ``progress.csv``, about.
 _LOG_LINES = 100
 
@@ -151,9 +151,7 @@ def execute(run: Run) -> dict[str, Any]:
         meta = _open_folder(run)  # not before all settings have proved good: it removes what an earlier run left
         model.set_logger(configure(str(run.folder), ["csv", *(["tensorboard"] if run.tensorboard else [])]))
         stack.callback(model.logger.close)
-        evaluations = EvaluationCallback(
-            run.folder / "evaluations.csv", judge, settings["n_timesteps"], run.n_evals, best
-        )
+        evaluations = EvaluationCallback(run.folder / EVALUATIONS, judge, settings["n_timesteps"], run.n_evals, best)
         start = time.perf_counter()
         model.learn(
             settings["n_timesteps"],

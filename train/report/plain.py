@@ -50,5 +50,6 @@ def _body(section: Section) -> list[str]:
             notes.append(table.note)
             parts.append(f"*{table.note}*")
     for plot in section.plots:
-        parts += [f"![{plot.title}, {section.title}]({PLOTS}/{quote(plot.file)})", f"*{plot.title}. {plot.caption}*"]
+        heading = plot.title if plot.title.endswith("?") else f"{plot.title}."
+        parts += [f"![{plot.title}, {section.title}]({PLOTS}/{quote(plot.file)})", f"*{heading} {plot.caption}*"]
     return parts

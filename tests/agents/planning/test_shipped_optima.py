@@ -2,11 +2,13 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
+from agents.planning import optima
 from agents.planning.ascent import Run, step_rule
-from agents.planning.optima import climb_kinks
+from agents.planning.optima import climb_kinks, ship
 from agents.planning.pepg import FULL, RAMP
 from perf_envs import Dynamics, PerformativeMDP, exact
 from tests.perf_envs.worlds import IDS, make_world
@@ -60,5 +62,31 @@ def test_small_moves_climb_a_kink_that_gradients_point_across():
         return Dynamics.from_dense(torch.ones(1, 2, 1, dtype=torch.float64), rewards)
 
     problem = PerformativeMDP(respond, [1.0], 0.5, n_actions=2)
-    climbed = climb_kinks(problem, torch.tensor([[0.9, 0.1]], dtype=torch.float64))
+    climbed = climb_kinks(problem, torch.tensor([[0.9, 0.1]], dtype=torch.float64), n_sweeps=20)
     assert float(climbed[0, 0]) == pytest.approx(0.3, abs=1e-4)
+
+
+def test_the_best_policy_of_a_benchmark_is_shipped_if_it_is_better_and_never_a_worse_one(tmp_path, monkeypatch):
+    name = "SoftmaxPeMDP-v0"
+    problem = make_world(name).problem
+    best = exact.best_known(problem)
+    uniform = np.full(best.policy.shape, 1.0 / problem.n_actions)
+    for seed, policy in enumerate((uniform, best.policy.numpy(), uniform)):
+        folder = tmp_path / "pepg" / name / f"seed_{seed}"
+        folder.mkdir(parents=True)
+        np.save(folder / "policy.npy", policy)
+    shipped = []
+    monkeypatch.setattr(optima, "save_best_known", lambda *arguments: shipped.append(arguments))
+    monkeypatch.setattr(optima, "climb_kinks", lambda problem, policy, n_sweeps: policy)
+    assert ship(name, tmp_path) == best.value
+    assert not shipped
+
+    monkeypatch.setattr(optima, "best_known", lambda problem: exact.BestKnown(best.policy, best.value - 1.0, ""))
+    assert ship(name, tmp_path) == pytest.approx(best.value, abs=1e-12)
+    assert torch.equal(shipped[0][2], best.policy)
+    assert shipped[0][3] == f"python -m agents.planning.optima {name} --from {tmp_path}"
+
+
+def test_a_folder_without_the_world_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"folder must hold the results of a benchmark in SoftmaxPeMDP-v0@weak"):
+        ship("SoftmaxPeMDP-v0@weak", tmp_path)
