@@ -13,6 +13,7 @@ from train.report.ablations import ablation_findings, comparisons
 from train.report.aggregate_findings import group_findings
 from train.report.aggregate_tables import aggregate_table, score_matrix
 from train.report.aggregates import groups
+from train.report.curves import learning_curves
 from train.report.findings import findings, tally
 from train.report.names import KNOWN, world_groups
 from train.report.plot import plot
@@ -227,3 +228,14 @@ def test_many_algorithms_have_panels_of_their_own(save_bench) -> None:
     drawn = (folder / "plots" / f"{PRICING}_learning_curves.svg").read_text()
     assert ">PePG without response</text>" in drawn
     assert drawn.count('id="axes_') == 1 + 17 - 7
+
+
+@pytest.mark.parametrize("n_algos", [2, 5, 7])
+def test_the_legend_below_a_panel_is_no_wider_than_the_picture(save_bench, n_algos: int) -> None:
+    algos = ["pepg", "ppo_penalty", "performative_ppo", "performative_npg", "reinforce", "trpo", "mdrr"][:n_algos]
+    bench = read_bench(save_bench({algo: [9.0 + 0.1 * index, 9.5] for index, algo in enumerate(algos)}))
+    figure = learning_curves(bench.worlds[0], looks(bench.algos))
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    extent, canvas = legend.get_window_extent(), figure.bbox
+    assert canvas.x0 <= extent.x0 < extent.x1 <= canvas.x1

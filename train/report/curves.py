@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,8 @@ VALUE_LABEL = "performative value J"
 FEW = 7
 #: Logarithmic where the curves span more than this factor.
 _WIDE = 30.0
+#: Names side by side in a legend below a panel: more would be wider than the panel.
+_LEGEND_COLUMNS = 3
 #: Points of a curve that are drawn, about.
 _POINTS = 60
 
@@ -127,8 +130,10 @@ def _draw(world: WorldResults, looks: Looks, curves: Mapping[str, Curve], axis: 
         figure, (axes,) = new_figure(5.6, 3.5)
         _main_panel(axes, main, looks, curves, axis)
         handles, labels = axes.get_legend_handles_labels()
-        columns = len(labels) if len(labels) < 5 else -(-len(labels) // 2)
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.8)
+        rows = -(-len(labels) // _LEGEND_COLUMNS)
+        columns = -(-len(labels) // rows)
+        look: dict[str, Any] = {"handlelength": 2.8, "columnspacing": 1.2, "fontsize": 9.0}
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, **look)
         return figure
     figure, large, small = new_sheet(len(rest))
     _main_panel(large, main, looks, curves, axis)
