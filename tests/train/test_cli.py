@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 import subprocess
@@ -157,7 +158,9 @@ def test_bench_ends_with_a_report_and_plot_makes_it_again(tmp_path: Path, capsys
 
 def test_ctrl_c_ends_a_run_with_one_line_and_no_result(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "train", *RUN, "-n", "100000000", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Tests that run in the background of a shell ignore the interrupt, and so would their children.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     deadline = time.monotonic() + 60
     while not list(tmp_path.rglob("evaluations.csv")) and time.monotonic() < deadline:
         time.sleep(0.1)
