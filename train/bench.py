@@ -15,8 +15,6 @@ from typing import Any
 from filelock import FileLock
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from agents import make_vec_env
-from agents.common.deploying import performative_problem
 from perf_envs.validation import check_count
 from train.algorithms import check_applies, find_algorithm
 from train.applicability import applies
@@ -152,7 +150,7 @@ def longest_first(runs: Iterable[Run]) -> list[Run]:
 def _response_seconds(run: Run) -> float:
     """Return how long the world of a run takes to answer a deployment; infinity where it cannot be made."""
     try:
-        problem = performative_problem(make_vec_env(run.world, env_kwargs=run.settings["env_kwargs"]))
+        problem = run.problem()
     except (TypeError, ValueError):
         return float("inf")  # the run itself will say what is wrong
     if problem is None:

@@ -116,6 +116,6 @@ def study(command: StudyCommand, line: str) -> int:
 def _tell(report: BenchReport) -> None:
     print(f"{report.made} runs made, {report.kept} were finished already, {len(report.failures)} failed")
     if report.remeasured:
-        print(f"{report.remeasured} of them are measured against a better policy, found since they were made")
+        print(f"{report.remeasured} of those finished are measured against a better policy, found since")
     for failure in report.failures:
         print(f"failed twice: {failure.run.folder}: {failure.error}", file=sys.stderr)

@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from agents import make_vec_env
-from agents.common.deploying import performative_problem
 from train.files import read_json, write_json
 from train.judges import find_judge
 from train.recording import EVALUATIONS, write_evaluations
@@ -45,7 +43,7 @@ def remeasure(finished: Iterable[Run]) -> int:
 
 
 def _best_known_value(run: Run) -> float | None:
-    problem = performative_problem(make_vec_env(run.world, env_kwargs=run.settings["env_kwargs"]))
+    problem = run.problem()
     return None if problem is None else find_judge(problem).best_known_value()
 
 

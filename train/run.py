@@ -20,7 +20,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import configure
 
 from agents import DeployCallback, make_vec_env
-from agents.common.deploying import performative_problem
+from agents.common.deploying import PerformativeProblem, performative_problem
 from perf_envs.validation import check_count, check_number
 from perf_envs.variants import split_variant
 from train import provenance
@@ -67,6 +67,10 @@ class Run:
     def world(self) -> str:
         """The id that the world, of which ``env`` may be a variant, is registered under."""
         return split_variant(self.env)[0]
+
+    def problem(self) -> PerformativeProblem | None:
+        """Make the world and return its performative problem; ``None`` if it is an ordinary environment."""
+        return performative_problem(make_vec_env(self.world, env_kwargs=self.settings["env_kwargs"]))
 
     @property
     def folder(self) -> Path:

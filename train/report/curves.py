@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -132,8 +131,15 @@ def _draw(world: WorldResults, looks: Looks, curves: Mapping[str, Curve], axis: 
         handles, labels = axes.get_legend_handles_labels()
         rows = -(-len(labels) // _LEGEND_COLUMNS)
         columns = -(-len(labels) // rows)
-        look: dict[str, Any] = {"handlelength": 2.8, "columnspacing": 1.2, "fontsize": 9.0}
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, **look)
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=columns,
+            handlelength=2.8,
+            columnspacing=1.2,
+            fontsize=9.0,
+        )
         return figure
     figure, large, small = new_sheet(len(rest))
     _main_panel(large, main, looks, curves, axis)
