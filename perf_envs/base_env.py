@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +16,17 @@ from perf_envs.validation import check_choice
 
 #: What is said of a step without an episode.
 RESET_FIRST = "step() was called before reset(), or after the episode had ended: call reset() first"
+
+
+class Played(NamedTuple):
+    """The last step as the world took it, whatever wrappers make of it; ``[n]`` where ``n`` agents share the world."""
+
+    n_steps: int
+    """Steps made so far."""
+    action: Any
+    """What was done, ``[n]`` or ``[n, d]``; the index, or the normalised action after clipping."""
+    reward: Any
+    """What was paid."""
 
 
 class WorldEnv(gym.Env[Any, Any]):
@@ -58,6 +69,9 @@ class WorldEnv(gym.Env[Any, Any]):
         self._ends: list[bool] = absorbing.tolist()  # the same, for one state at a time
         self._needs_reset = True
         self._last: dict[str, Any] = {}
+        self._n_steps = 0
+        self._action: Any = None
+        self._reward: Any = None
         self._renderer: Any = None
 
     @property
@@ -73,9 +87,33 @@ class WorldEnv(gym.Env[Any, Any]):
         """Hand the policy deployed last to the world again: a new round starts; return how far the world moved."""
         return self.world.redeploy()
 
+    @property
+    def played(self) -> Played:
+        """The last step: for those who want to know whether what reaches the world is what an agent does."""
+        return Played(self._n_steps, self._action, self._reward)
+
+    def await_deployment(self, reason: str) -> None:
+        """Warn at the next step under declared deployments that nothing is deployed, unless something is before."""
+        self.world.await_deployment(reason)
+
+    def misfit(self, close: bool = False) -> str | None:
+        """Return in words how the actions played under declared deployments differ from the policies deployed.
+
+        A wrapper that gives actions or states another meaning, or an agent that explores beyond the policy it has
+        deployed, makes the world answer a policy that nobody plays.
+
+        Args:
+            close: whether another policy acts from now on, so that the rest of this round is not compared.
+
+        Returns:
+            ``None`` if the actions may well come from these policies (:mod:`perf_envs.fit`).
+        """
+        return self.world.misfit(close)
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; with a seed, restart the world at round 0 as well. There are no options."""
         super().reset(seed=seed)
+        self.world.wait(self._n_steps)
         if seed is not None:
             self.world.restart(seed)
         self.state = int(self._start.searchsorted(self.np_random.random(), side="right"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from perf_envs.dynamics import Dynamics, Shift
+from perf_envs.fit import Fit, add_counts
 from perf_envs.problem import PerformativeMDP
 from perf_envs.rounds import Deployment, Rounds
 from perf_envs.sampling import StepSampler
@@ -23,6 +25,9 @@ Ints = NDArray[np.int64]
 
 #: Weight of the previous estimate, in observations per state, when the deployed policy is re-estimated from counts.
 _PRIOR_OBSERVATIONS = 1.0
+_MEMORY = "policy must depend on the observation alone, since the world asks it at every state"
+#: Steps of many agents that are noted before they are counted.
+_LONGEST_LOG = 1 << 14
 
 
 class World(Rounds[Dynamics]):
@@ -58,6 +63,9 @@ class World(Rounds[Dynamics]):
         self.policy: Table = np.full(shape, 1.0 / shape[1])
         # Python's own array, seen by numpy through `_counts`: adding to one item of it costs a fifth.
         self._tally = array("d", bytes(8 * shape[0] * shape[1]))
+        self._log: list[Ints] = []
+        self._logged = 0
+        self.fit = Fit(shape[1] + 1)
         super().restart(seed)
 
     def deploy(self, policy: object, answer: Dynamics | None = None) -> Shift:
@@ -76,7 +84,6 @@ class World(Rounds[Dynamics]):
                 answer = self.problem.draw(table, rng).detach()
         shift = self._begin_round(answer)
         self.policy = table.numpy().copy()
-        self._counts[:] = 0.0
         return shift
 
     def redeploy(self) -> Shift:
@@ -85,20 +92,24 @@ class World(Rounds[Dynamics]):
 
     def observe(self, state: int, action: int) -> None:
         """Take note of one step; in observed mode the last step of a round makes the world answer."""
-        if self.deployment == "observed":
+        if self.watching:
             self._tally[state * self.problem.n_actions + action] += 1.0
-            self._end_round_if_due(1)
+            self._count_steps(1)
 
     def observe_many(self, states: Ints, actions: Ints, idle: Ints | None = None) -> None:
         """Take note of steps made side by side, as ``[n]`` arrays, except by those whose indices are in ``idle``."""
-        if self.deployment == "observed":
-            rows = states * self.problem.n_actions + actions
-            counts = self._counts.reshape(-1)
-            counts += np.bincount(rows, minlength=len(counts))
-            n_idle = 0 if idle is None else len(idle)
-            if n_idle:
-                np.subtract.at(counts, rows[idle], 1.0)
-            self._end_round_if_due(len(rows) - n_idle)
+        if not self.watching:
+            return
+        pairs = states * self.problem.n_actions
+        pairs += actions
+        if idle is not None and len(idle):
+            pairs = np.delete(pairs, idle)
+        # Counted when somebody asks: one long count is several times faster than many short ones.
+        self._log.append(pairs)
+        self._logged += len(pairs)
+        if self._logged >= _LONGEST_LOG:
+            self._read_log()
+        self._count_steps(len(pairs))
 
     def estimate(self) -> Table:
         """Return the policy estimated from the actions seen in this round, smoothed towards the one believed so far."""
@@ -115,10 +126,36 @@ class World(Rounds[Dynamics]):
     @property
     def _counts(self) -> Table:
         """How often each action was seen in each state in this round, ``[S, A]``; a view, to write through."""
+        if self._log:
+            self._read_log()
         return np.frombuffer(self._tally).reshape(self.policy.shape)
 
+    def _read_log(self) -> None:
+        """Count what has been seen since it was counted last."""
+        counts = np.frombuffer(self._tally)
+        counts += np.bincount(np.concatenate(self._log), minlength=len(counts))
+        self._log, self._logged = [], 0
 
-def policy_table(policy: Any, observations: Any, n_actions: int) -> Table:
+    def _forget(self) -> None:
+        self._counts[:] = 0.0
+
+    def _compare(self) -> None:
+        add_counts(self.fit, self._counts, self.policy)
+
+    def _describe_misfit(self) -> str | None:
+        worst, n_steps = self.fit.worst(), self.fit.n_steps
+        if worst is None:
+            return None
+        played, expected = self.fit.played[worst], self.fit.expected[worst]
+        if worst < self.problem.n_actions:
+            return f"action {worst} was played in {played:.0f} of {n_steps} steps, and should be in {expected:.0f}"
+        return (
+            f"the actions of {n_steps} steps have a mean probability of {played / n_steps:.3g} under the policies "
+            f"deployed, and should have {expected / n_steps:.3g}"
+        )
+
+
+def policy_table(policy: Any, observations: Any, n_actions: int, deterministic: bool = False) -> Table:
     """Return the table ``[S, A]`` of a policy in any of the forms users have it in.
 
     Args:
@@ -126,22 +163,57 @@ def policy_table(policy: Any, observations: Any, n_actions: int) -> Table:
             (or, for value-based ones, its greedy action); or a callable ``observation -> probabilities [A]``.
         observations: the observation of every state, ``[S, ...]`` or a dictionary of such arrays.
         n_actions: number of actions ``A``.
+        deterministic: ask models for their deterministic action instead of their probabilities.
 
     Raises:
-        ValueError: ``policy`` is none of these, or what it returns is not a policy table.
+        ValueError: ``policy`` is none of these, it has a memory, or what it returns is not a policy table.
     """
     network = getattr(policy, "policy", policy)
-    if hasattr(network, "get_distribution"):
+    if hasattr(network, "get_distribution") and not deterministic:
         table = _network_probabilities(network, observations)
     elif hasattr(policy, "predict"):
-        actions, _ = policy.predict(observations, deterministic=True)
-        table = np.eye(n_actions)[np.asarray(actions)]
+        table = _one_hot(predicted(policy, observations), n_actions)
     elif isinstance(policy, Callable) and not isinstance(policy, torch.Tensor):  # type: ignore[arg-type]
         table = [_probabilities(policy(observation)) for observation in each_observation(observations)]
     else:
         table = policy
     n_states = sum(1 for _ in each_observation(observations))
     return as_policy(table, n_states, n_actions, "policy").detach().cpu().numpy()
+
+
+def predicted(policy: Any, observations: Any) -> NDArray[Any]:
+    """Return the deterministic actions of a model at a batch of observations, ``[n, ...]``.
+
+    Raises:
+        ValueError: the policy has a memory.
+    """
+    check_memoryless(policy)
+    actions, memory = policy.predict(observations, deterministic=True)
+    if memory is not None:
+        raise ValueError(f"{_MEMORY}, got {type(policy).__name__}, whose predict returns a state as well")
+    return np.asarray(actions)
+
+
+def check_memoryless(policy: Any) -> None:
+    """Raise ``ValueError`` if the distribution of a policy needs more than the observation."""
+    network = getattr(policy, "policy", policy)
+    if not hasattr(network, "get_distribution"):
+        return
+    empty, kinds = inspect.Parameter.empty, (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = list(inspect.signature(network.get_distribution).parameters.values())
+    needed = [one.name for one in parameters[1:] if one.default is empty and one.kind not in kinds]
+    if needed:
+        raise ValueError(
+            f"{_MEMORY}, got {type(network).__name__}, which needs {' and '.join(needed)} as well; let the world observe "
+            "what it plays (deployment='observed', without DeployCallback)"
+        )
+
+
+def _one_hot(actions: NDArray[Any], n_actions: int) -> Table:
+    if actions.ndim != 1 or actions.dtype.kind not in "iu" or not ((actions >= 0) & (actions < n_actions)).all():
+        raise ValueError(f"actions of the policy must be one of 0..{n_actions - 1} per state, got {actions!r}")
+    table: Table = np.eye(n_actions)[actions]
+    return table
 
 
 def each_observation(observations: Any) -> Iterator[Any]:
@@ -160,6 +232,7 @@ def _probabilities(answer: Any) -> Any:
 
 
 def _network_probabilities(network: Any, observations: Any) -> Any:
+    check_memoryless(network)
     network.set_training_mode(False)  # as Stable-Baselines3 does to predict: no dropout, no batch statistics
     with torch.no_grad():
         inputs, _ = network.obs_to_tensor(observations)

@@ -180,6 +180,8 @@ class LinearPricing(WorldEnv):
         world.observe_many(periods, chosen)
         info |= described
         before, self.state, reward = self.state, int(following[0]), float(rewards[0])
+        self._action, self._reward = chosen[0], reward
+        self._n_steps += 1
         if self.render_mode is not None:
             self._after_step({"state": before, "action": chosen[0], "reward": reward, **info})
         terminated = self._needs_reset = self._ends[self.state]

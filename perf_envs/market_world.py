@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from perf_envs.dynamics import Shift
-from perf_envs.responses.linear_demand import LinearPricingProblem, Market
+from perf_envs.fit import Fit, add_actions
+from perf_envs.responses.linear_demand import LinearPricingProblem, Market, clipped_normal_moments
 from perf_envs.rounds import Deployment, Rounds
 
 Floats = NDArray[np.float64]
@@ -48,6 +49,8 @@ class MarketWorld(Rounds[Market]):
         """Go back to round 0: demand as at price zero, nothing observed."""
         middle = (self.problem.price_low + self.problem.price_high) / 2
         self.mean_price: Floats = np.full(self.problem.n_products, middle)
+        self._moments: tuple[Floats, Floats] | None = None
+        self.fit = Fit(self.problem.n_products)
         self._forget()
         super().restart(seed)
 
@@ -55,11 +58,14 @@ class MarketWorld(Rounds[Market]):
         """Hand a policy to the market, as ``response`` takes it, and start the next round; return how far it moved."""
         with torch.no_grad():
             mean_price = self.problem.mean_price(mean, std)
-        return self._believe(mean_price.numpy())
+            moments = clipped_normal_moments(
+                torch.as_tensor(mean, dtype=torch.float64), torch.as_tensor(std, dtype=torch.float64)
+            )
+        return self._believe(mean_price.numpy(), (moments[0].numpy(), moments[1].numpy()))
 
     def redeploy(self) -> Shift:
         """Hand the policy deployed last to the market again, and start the next round; return how far it moved."""
-        return self._believe(self.mean_price)
+        return self._believe(self.mean_price, self._moments)
 
     def observe_many(self, periods: NDArray[np.int64], actions: Floats, idle: NDArray[np.int64] | None = None) -> None:
         """Take note of normalised actions ``[n, d]`` in periods ``[n]``, except by those with indices in ``idle``.
@@ -67,14 +73,19 @@ class MarketWorld(Rounds[Market]):
         Prices weigh ``gamma^period``, as in the mean deployed price that they estimate. The market answers at the end
         of a round.
         """
-        if self.deployment == "observed":
+        if not self.watching:
+            return
+        n_idle = 0 if idle is None else len(idle)
+        if self._comparing:
+            chosen = slice(None) if idle is None else np.delete(np.arange(len(periods)), idle)
+            self._log.append((periods[chosen], actions[chosen]))
+        else:
             weights = self._weights[periods]
-            n_idle = 0 if idle is None else len(idle)
             if n_idle:
                 weights[idle] = 0.0
             self._weighted_prices += weights @ self.sampler.prices(actions)
             self._weight += float(weights.sum())
-            self._end_round_if_due(len(periods) - n_idle)
+        self._count_steps(len(periods) - n_idle)
 
     def estimate(self) -> Floats:
         """Return the mean price ``[d]`` seen in this round, smoothed towards the one believed so far."""
@@ -83,18 +94,35 @@ class MarketWorld(Rounds[Market]):
         )
         return smoothed
 
-    def _believe(self, mean_price: Floats) -> Shift:
+    def _believe(self, mean_price: Floats, moments: tuple[Floats, Floats] | None) -> Shift:
+        """Start the next round with a mean price, and mean and variance of the actions ``[H, d]`` where known."""
         shift = self._begin_round(self.problem.market(torch.from_numpy(mean_price)))
-        self.mean_price = mean_price
-        self._forget()
+        self.mean_price, self._moments = mean_price, moments
         return shift
 
     def _forget(self) -> None:
         self._weighted_prices: Floats = np.zeros(self.problem.n_products)
         self._weight = 0.0
+        self._log: list[tuple[NDArray[np.int64], Floats]] = []
+
+    def _compare(self) -> None:
+        if self._log and self._moments is not None:
+            periods, actions = (np.concatenate(column) for column in zip(*self._log, strict=True))
+            means, variances = (moment[periods] for moment in self._moments)
+            add_actions(self.fit, actions, means, variances)
+
+    def _describe_misfit(self) -> str | None:
+        product, n_steps = self.fit.worst(), self.fit.n_steps
+        if product is None:
+            return None
+        played, expected = self.fit.played[product] / n_steps, self.fit.expected[product] / n_steps
+        return (
+            f"the mean action played for product {product} in {n_steps} steps is {played:.3g}, and should be "
+            f"{expected:.3g}"
+        )
 
     def _answer_estimate(self) -> None:
-        self._believe(self.estimate())
+        self._believe(self.estimate(), None)
 
     def _make_sampler(self, dynamics: Market) -> MarketSampler:
         return MarketSampler(dynamics, self.problem.horizon)

@@ -129,6 +129,8 @@ class PerformativeEnv(WorldEnv):
             raise ResetNeeded(RESET_FIRST)
         state, info = self.state, world.step_info()
         self.state, reward, outcome = world.sampler.step(state, chosen, self.np_random.random())
+        self._action, self._reward = chosen, reward
+        self._n_steps += 1
         world.observe(state, chosen)
         info |= self._describe(state, chosen, outcome)
         if self.render_mode is not None:

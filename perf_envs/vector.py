@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from perf_envs.base_env import WorldEnv
+from perf_envs.base_env import Played, WorldEnv
 from perf_envs.validation import check_choice, check_count
 
 Ints = NDArray[np.int64]
@@ -82,11 +82,17 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         self._done: Bools = np.zeros(self.num_envs, dtype=np.bool_)
         self._everyone: Bools = np.ones(self.num_envs, dtype=np.bool_)
         self._was_reset = False
+        self._played: tuple[int, Any, Any] = (0, None, None)
 
     @property
     def state(self) -> Ints:
         """The state of every sub-environment, ``[n]``, a copy."""
         return self._states.copy()
+
+    @property
+    def played(self) -> Played:
+        """The last step of all sub-environments as the world took it."""
+        return Played(*self._played)
 
     def __getattr__(self, name: str) -> Any:
         """Fall back to the scalar environment for the performative interface: ``deploy``, ``dynamics``..."""
@@ -129,7 +135,9 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         states, idle = self._states, self._done.nonzero()[0]
         self._states, rewards, outcomes = self.world.sampler.step_many(states, actions, noise)
         described = self.single._describe(states, actions, outcomes) if self.info_keys else {}
+        self._played = (self._played[0] + 1, actions, rewards.copy())
         self.world.observe_many(states, actions, idle)
+        self.world.wait(self._played[0] * self.num_envs)
         self._steps += 1
         terminated: Bools = self.single._absorbing.take(self._states)
         limit = self.max_episode_steps

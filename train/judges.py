@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.common.deploying import PerformativeProblem, deployable, query_observations
+from agents.common.deploying import PerformativeProblem, deployable
+from agents.common.queries import query_observations
 from perf_envs import LinearPricingProblem, PerformativeMDP, exact
 from perf_envs.sampling import cumulative, draw
 

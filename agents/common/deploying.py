@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from typing import Any, cast
 
 import numpy as np
-from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
-from stable_baselines3.common.vec_env import (
-    VecEnv,
-    VecEnvWrapper,
-    VecNormalize,
-    VecTransposeImage,
-)
+from stable_baselines3.common.vec_env import VecEnv
 
+from agents.common.exploring import random_share, with_random_actions
+from agents.common.notices import FitCheck, notice_evaluation, notice_replay
+from agents.common.path import PathCheck
+from agents.common.queries import query_observations
 from perf_envs import LinearPricingProblem, PerformativeMDP, Shift, gaussian_policy, policy_table
 from perf_envs.validation import check_count
 
@@ -39,86 +38,66 @@ def tabular_problem(venv: VecEnv) -> PerformativeMDP | None:
     return problem if isinstance(problem, PerformativeMDP) else None
 
 
-def query_observations(venv: VecEnv) -> Any:
-    """Return the observations a deployed policy is asked at, ``[Q, ...]`` or a dictionary of such arrays.
-
-    They are shown as the agent sees them: images transposed and values normalised where the wrappers of ``venv`` do so.
-
-    Raises:
-        ValueError: they are no observations of ``venv``, because some other wrapper changes what the agent sees.
-    """
-    wrappers: list[VecEnv] = []
-    inner: VecEnv = venv
-    while isinstance(inner, VecEnvWrapper):
-        wrappers.append(inner)
-        inner = inner.venv
-    observations = venv.get_attr("query_observations", indices=[0])[0]
-    for wrapper in reversed(wrappers):
-        if isinstance(wrapper, VecTransposeImage):
-            observations = wrapper.transpose_observations(observations)
-        elif isinstance(wrapper, VecNormalize):
-            observations = wrapper.normalize_obs(observations)
-    if not _are_observations(observations, venv.observation_space):
-        raise ValueError(
-            f"query_observations of the world must be observations of the observation_space {venv.observation_space}: "
-            "a wrapper that changes observations has to change them too (perf_envs.wrappers.StateObservation does)"
-        )
-    return observations
-
-
-def _are_observations(observations: Any, space: spaces.Space[Any]) -> bool:
-    """Whether a batch has the keys, the shapes and, where it is an index, the range of a space."""
-    if isinstance(space, spaces.Dict) or isinstance(observations, dict):
-        return (
-            isinstance(space, spaces.Dict)
-            and isinstance(observations, dict)
-            and set(space.spaces) == set(observations)
-            and all(_are_observations(observations[key], part) for key, part in space.spaces.items())
-        )
-    batch = np.asarray(observations)
-    if isinstance(space, spaces.Discrete):
-        inside = batch.dtype.kind in "iu" and bool(((batch >= space.start) & (batch < space.start + space.n)).all())
-        return batch.ndim == 1 and inside
-    return batch.shape[1:] == space.shape
-
-
 def declare(venv: VecEnv, policy: Any, *known: Any) -> Shift:
     """Deploy a policy, in the form its worlds take it in, in all worlds of ``venv``; return how far the first moved."""
     shift: Shift = venv.env_method("deploy", policy, *known)[0]
     return shift
 
 
-def deployable(model: Any, problem: PerformativeProblem, observations: Any) -> Any:
+def deployable(model: Any, problem: PerformativeProblem, observations: Any, deterministic: bool = False) -> Any:
     """Return the policy of a model in the form in which the worlds of a problem take it.
 
     Args:
         model: Stable-Baselines3 model, or anything else that the worlds can read as a policy.
         problem: what the worlds are.
-        observations: where the policy is asked, see :func:`query_observations`.
+        observations: where the policy is asked, see :func:`agents.common.queries.query_observations`.
+        deterministic: the model's deterministic actions instead of its policy.
 
     Returns:
         A table ``[S, A]`` of probabilities for a tabular problem; mean and standard deviation of the actions ``[Q, d]``
         for one with continuous actions.
     """
     if isinstance(problem, PerformativeMDP):
-        return policy_table(model, observations, problem.n_actions)
-    return gaussian_policy(model, observations, problem.n_products)
+        return policy_table(model, observations, problem.n_actions, deterministic)
+    return gaussian_policy(model, observations, problem.n_products, deterministic)
 
 
-def deploy(model: BaseAlgorithm, venv: VecEnv | None = None) -> Shift:
+def deploy(model: BaseAlgorithm, venv: VecEnv | None = None, deterministic: bool = False, acting: int = 0) -> Shift:
     """Deploy the current policy of ``model`` in the worlds of ``venv`` (default: its training environment).
+
+    Args:
+        model: Stable-Baselines3 model.
+        venv: performative worlds.
+        deterministic: deploy its deterministic actions, for playing it with ``deterministic=True``.
+        acting: deploy what it does in its next ``acting`` steps of training: where these are off-policy, the random
+            actions that it mixes in are a part of it.
 
     Returns:
         How far the first world moved.
 
     Raises:
-        ValueError: the environment is not performative.
+        ValueError: the environment is not performative, or the policy cannot be asked at its states.
     """
     venv = venv if venv is not None else model.get_env()
     problem = None if venv is None else performative_problem(venv)
     if venv is None or problem is None:
         raise ValueError(f"the environment of the model must be a performative world, got {venv}")
-    return declare(venv, deployable(model, problem, query_observations(venv)))
+    _refuse_masks(model, venv)
+    policy = deployable(model, problem, query_observations(venv), deterministic)
+    return declare(venv, with_random_actions(policy, random_share(model, acting)) if acting else policy)
+
+
+def _refuse_masks(model: BaseAlgorithm, venv: VecEnv) -> None:
+    """Raise ``ValueError`` if the actions of a policy are masked by the environment, state by state, as it goes."""
+    ask = getattr(model.policy, "get_distribution", None)
+    if ask is None or "action_masks" not in inspect.signature(ask).parameters:
+        return
+    if venv.has_attr("action_masks"):
+        raise ValueError(
+            f"{type(model).__name__} masks actions step by step, so its policy cannot be asked at every state before it "
+            "acts: train it in an environment without action_masks, or let the world observe what is played "
+            "(deployment='observed', without DeployCallback)"
+        )
 
 
 class DeployCallback(BaseCallback):
@@ -132,16 +111,23 @@ class DeployCallback(BaseCallback):
     of a round deploys nothing, and in one that is longer than a round the same policy is handed over again at the end
     of each round (also that of an algorithm that deploys by itself).
 
+    What is deployed must be what acts. The first steps of a training are compared at both ends of the environment, and the
+    actions of each round with the policy deployed; SB3's ``EvalCallback`` beside it (use :class:`agents.EvalCallback`)
+    and replay buffers that outlast a round are noticed.
+
     Args:
         every: deploy at every ``every``-th rollout only (off-policy algorithms have rollouts of a few steps).
         every_steps: length of a round in environment steps, of all agents together; ``None`` deploys by rollouts.
         verbose: verbosity, as in Stable-Baselines3.
 
     Raises:
-        ValueError: both are given, or, when training starts, the environment is not performative.
+        ValueError: both are given; when training starts, the environment is not performative, or the policy cannot be
+            asked at its states (it has a memory, or actions are masked); in the first steps, a wrapper changes what
+            actions or observations mean.
 
     Warns:
-        UserWarning: the algorithm deploys by itself, at every rollout, and that is more often than asked for.
+        UserWarning: the algorithm deploys by itself, at every rollout, and that is more often than asked for; the
+            actions of a round are not those of the policy deployed; evaluation or replay meet another world.
     """
 
     def __init__(self, every: int = 1, every_steps: int | None = None, verbose: int = 0) -> None:
@@ -152,16 +138,24 @@ class DeployCallback(BaseCallback):
             raise ValueError(f"every and every_steps cannot both be given, got {every} and {every_steps}")
         self._rollouts = 0
         self._steps_in_round, self._steps_left = 0, 0
+        self._fit = FitCheck()
 
     def _on_training_start(self) -> None:
         if performative_problem(self.training_env) is None:
             raise ValueError(f"DeployCallback needs a performative world, got {self.training_env}")
         self.training_env.env_method("set_deployment", "declared")
-        if self._left_to_the_model and self._asks_for_fewer():
-            asked = f"every={self.every}" if self.every_steps is None else f"every_steps={self.every_steps}"
-            warnings.warn(
-                f"{type(self.model).__name__} deploys at every rollout by itself: {asked} has no effect", stacklevel=2
-            )
+        if self._left_to_the_model:
+            if self._asks_for_fewer():
+                asked = f"every={self.every}" if self.every_steps is None else f"every_steps={self.every_steps}"
+                warnings.warn(
+                    f"{type(self.model).__name__} deploys at every rollout by itself: {asked} has no effect",
+                    stacklevel=2,
+                )
+            return
+        self._path = PathCheck(self.training_env, rewards=False)
+        notice_evaluation(self.locals.get("callback"))
+        if isinstance(self.model, OffPolicyAlgorithm):
+            notice_replay(self.model, self._round_steps())
 
     @property
     def _left_to_the_model(self) -> bool:
@@ -173,18 +167,32 @@ class DeployCallback(BaseCallback):
             return self.every != 1
         return rollout_steps(self.model) < self.every_steps
 
+    def _round_steps(self) -> int:
+        """Return the environment steps of a round, of all agents together."""
+        return self.every_steps if self.every_steps is not None else self.every * rollout_steps(self.model)
+
     def _on_rollout_start(self) -> None:
         due = self._rollouts % self.every == 0
         if self.every_steps is not None:
             due = self._rollouts == 0 or self._steps_in_round >= self.every_steps
-        if due and not self._left_to_the_model:
-            log_deployment(self.model, deploy(self.model))
+        if not self._left_to_the_model:
+            self._fit.look(self.training_env)  # the policy that acted may be another one from here on
+            if due:
+                log_deployment(self.model, deploy(self.model, acting=max(self._round_steps(), rollout_steps(self.model))))
+                self._fit.is_due = True
         if due or self._left_to_the_model:
             self._steps_in_round = 0
         self._steps_left = rollout_steps(self.model)
         self._rollouts += 1
 
+    def _on_training_end(self) -> None:
+        self._fit.look(self.training_env)
+
     def _on_step(self) -> bool:
+        if not self._left_to_the_model and not self._path.is_over:
+            sent = self.locals.get("clipped_actions", self.locals.get("actions"))
+            if sent is not None and "new_obs" in self.locals:
+                self._path.look(sent, self.locals["new_obs"], self.locals["rewards"])
         self._steps_in_round += self.training_env.num_envs
         self._steps_left -= self.training_env.num_envs
         over = self.every_steps is not None and self._steps_in_round >= self.every_steps

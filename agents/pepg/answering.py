@@ -14,11 +14,14 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.common.deploying import log_deployment, performative_problem
 from agents.common.guards import Guarded
+from agents.common.notices import FitCheck, notice_evaluation
+from agents.common.path import CheckedPath, PathCheck, check_shown
+from agents.common.queries import read_states
 from agents.common.schedules import as_schedule
 from agents.pepg.policies import PePGPolicy
 from agents.pepg.response import TabularAnswer, WorldAnswer
-from agents.pepg.states import StateRecorder, read_states
-from agents.pepg.worlds import ask, check_shown, find_answer
+from agents.pepg.states import StateRecorder
+from agents.pepg.worlds import ask, find_answer
 
 
 class AnsweringWorld(Guarded):
@@ -81,25 +84,41 @@ class AnsweringWorld(Guarded):
         self._answer = answer
         shown = not isinstance(answer, TabularAnswer) or answer.indexed
         self._recorder = None if shown else StateRecorder(env)
+        self._fit = FitCheck()
+        self._path: PathCheck | None = None
         if answer is not None:
             env.env_method("set_deployment", "declared")
+            if self.num_timesteps > 0:
+                env.env_method("await_deployment", "the model has been handed this environment, and has not deployed yet")
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
         """Deploy the policy, then collect a round of experience under it."""
         self.policy.set_training_mode(False)
+        is_first = self.num_timesteps == self._num_timesteps_at_start
+        if is_first:
+            notice_evaluation(callback)
         if self._answer is not None:
-            if self._vec_normalize_env is not None:  # its statistics have moved
-                self._answer.observations = ask(env, self.policy)
-            log_deployment(self, self._answer.deploy(self.policy, env))
-        if self._recorder is not None and self._last_obs is not None:
-            if self.num_timesteps == self._num_timesteps_at_start:
-                check_shown(env, self._last_obs, read_states(env))
+            self._deploy(self._answer, env)
+            if is_first:
+                self._path = PathCheck(env, rewards=True)
+                if self._last_obs is not None and not self._path.is_over:
+                    check_shown(env, self._last_obs, read_states(env))
+        if self._recorder is not None:
             self._recorder.forget()
             env = self._recorder
+        if self._path is not None and not self._path.is_over:
+            env = CheckedPath(env, self._path)
         with self._acting():
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+
+    def _deploy(self, answer: WorldAnswer, env: VecEnv) -> None:
+        self._fit.look(env)
+        if self._vec_normalize_env is not None:  # its statistics have moved
+            answer.observations = ask(env, self.policy)
+        log_deployment(self, answer.deploy(self.policy, env))
+        self._fit.is_due = True
 
     def _acting(self) -> AbstractContextManager[None]:
         """Return the context in which experience is collected."""
@@ -107,4 +126,4 @@ class AnsweringWorld(Guarded):
 
     def _excluded_save_params(self) -> list[str]:
         """The response map belongs to the environment and is found again when one is set."""
-        return [*super()._excluded_save_params(), "_answer", "_recorder"]
+        return [*super()._excluded_save_params(), "_answer", "_recorder", "_path", "_fit"]

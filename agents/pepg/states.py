@@ -9,15 +9,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-
-def read_states(venv: VecEnv) -> NDArray[np.int64]:
-    """Return the state every sub-environment is in now, ``[n]``.
-
-    A native vector environment tells them all at once; copies of a scalar environment are asked one by one.
-    """
-    first = np.asarray(venv.get_attr("state", indices=[0])[0])
-    states = first if first.shape == (venv.num_envs,) else np.asarray(venv.get_attr("state"))
-    return states.reshape(venv.num_envs).astype(np.int64)
+from agents.common.queries import read_states
 
 
 class StateRecorder(VecEnvWrapper):

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 
-from agents.common.deploying import PerformativeProblem, performative_problem, query_observations
+from agents.common.deploying import PerformativeProblem, performative_problem
+from agents.common.queries import query_observations
 from agents.pepg.response import ContinuousAnswer, TabularAnswer, WorldAnswer
 from perf_envs import PerformativeMDP
 
@@ -55,24 +54,6 @@ def ask(env: VecEnv, policy: PePGPolicy) -> PyTorchObs:
     """Return the observations of all states as the policy's tensors, as the agent would see them now."""
     observations, _ = policy.obs_to_tensor(query_observations(env))
     return observations
-
-
-def check_shown(env: VecEnv, shown: VecEnvObs, states: NDArray[np.int64]) -> None:
-    """Raise ``ValueError`` unless the agent sees every state as the world says it does.
-
-    Args:
-        env: the environment.
-        shown: what the agent sees now.
-        states: the states the sub-environments are in.
-    """
-    asked = query_observations(env)
-    pairs = [(asked[key], shown[key]) for key in shown] if isinstance(shown, dict) else [(asked, shown)]
-    for expected, seen in pairs:
-        if not np.allclose(np.asarray(expected)[states], seen, rtol=1e-5, atol=1e-6):
-            raise ValueError(
-                "env must show state s as query_observations[s], where the policy is asked before it is deployed: a "
-                "wrapper around the world changes observations and not query_observations"
-            )
 
 
 def _check_one_world(env: VecEnv, problem: PerformativeProblem) -> None:

@@ -231,6 +231,23 @@ def clipped_normal_mean(mean: Tensor, std: Tensor) -> Tensor:
     return torch.where(spread, clipped, mean.clamp(-1.0, 1.0))
 
 
+def clipped_normal_moments(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of ``clip(x, -1, 1)`` for ``x ~ N(mean, std^2)``; ``std = 0`` is a point mass.
+
+    With ``a``, ``b`` as in :func:`clipped_normal_mean`, the second moment is
+    ``Phi(a) + Phi(-b) + (mean^2 + std^2) (Phi(b) - Phi(a)) + std ((mean - 1) phi(a) - (mean + 1) phi(b))``.
+    """
+    first = clipped_normal_mean(mean, std)
+    spread = std > _POINT_MASS
+    safe = torch.where(spread, std, torch.ones_like(std))
+    low, high = (-1.0 - mean) / safe, (1.0 - mean) / safe
+    inside = torch.special.ndtr(high) - torch.special.ndtr(low)
+    beyond = torch.special.ndtr(-high) + torch.special.ndtr(low)
+    edges = safe * ((mean - 1.0) * _density(low) - (mean + 1.0) * _density(high))
+    second = beyond + (mean.square() + safe.square()) * inside + edges
+    return first, torch.where(spread, (second - first.square()).clamp(min=0.0), torch.zeros_like(mean))
+
+
 def _density(x: Tensor) -> Tensor:
     return torch.exp(-0.5 * x.square()) / math.sqrt(2.0 * math.pi)
 

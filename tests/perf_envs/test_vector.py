@@ -161,6 +161,7 @@ class SideBySide:
         return [world.deploy(policy) for world in self.worlds]
 
 
+@pytest.mark.filterwarnings("ignore:the world waits for deployments")  # they come late
 @worlds
 @every_mode
 @pytest.mark.parametrize("deployment", ["observed", "declared"])
@@ -210,6 +211,7 @@ def test_every_mode_walks_the_paths_of_scalar_environments_on_the_same_draws(wor
     assert vector.round >= 3
 
 
+@pytest.mark.filterwarnings("ignore:3 copies of a performative world")  # which is meant here
 @worlds
 def test_a_round_is_as_long_as_in_worlds_of_their_own(world_id):
     own = SyncVectorEnv(
