@@ -100,6 +100,4 @@ def add_actions(fit: Fit, actions: Floats, means: Floats, variances: Floats) -> 
         means: their means under the policy deployed, ``[n, d]``.
         variances: their variances, ``[n, d]``.
     """
-    fit.add(
-        len(actions), actions.sum(0), means.sum(0), np.square(actions - means).sum(0), variances.sum(0)
-    )
+    fit.add(len(actions), actions.sum(0), means.sum(0), np.square(actions - means).sum(0), variances.sum(0))

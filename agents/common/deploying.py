@@ -178,8 +178,10 @@ class DeployCallback(BaseCallback):
         if not self._left_to_the_model:
             self._fit.look(self.training_env)  # the policy that acted may be another one from here on
             if due:
-                log_deployment(self.model, deploy(self.model, acting=max(self._round_steps(), rollout_steps(self.model))))
-                self._fit.is_due = True
+                log_deployment(
+                    self.model, deploy(self.model, acting=max(self._round_steps(), rollout_steps(self.model)))
+                )
+                self._fit.is_due = not getattr(self.model, "use_sde", False)  # its noise lasts for many steps
         if due or self._left_to_the_model:
             self._steps_in_round = 0
         self._steps_left = rollout_steps(self.model)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
+import torch
 from stable_baselines3.common import callbacks
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
@@ -16,7 +20,8 @@ from agents.common.path import PathCheck
 class EvalCallback(callbacks.EvalCallback):
     """Stable-Baselines3's ``EvalCallback``, which deploys the model in the evaluation environment before it evaluates.
 
-    Returns are then those of the world that answers the policy, and so is the best model it keeps.
+    Returns are then those of the world that answers the policy, and so is the best model it keeps. The training goes on
+    as it would without.
 
     Args:
         eval_env: performative worlds, of their own: those in training must not be moved by an evaluation.
@@ -76,6 +81,8 @@ class EvalCallback(callbacks.EvalCallback):
                 sync_envs_normalization(self.training_env, self.eval_env)
             deploy(self.model, self.eval_env, deterministic=self.deterministic)
             self._path = PathCheck(self.eval_env, rewards=False)
+            with _own_chance(self.model.device):
+                return super()._on_step()
         return super()._on_step()
 
     def _log_success_callback(self, locals_: dict[str, Any], globals_: dict[str, Any]) -> None:
@@ -83,3 +90,14 @@ class EvalCallback(callbacks.EvalCallback):
         if locals_["i"] == self.eval_env.num_envs - 1:  # the last one has an episode to play, however few there are
             self._path.look(locals_["actions"], locals_["new_observations"], locals_["rewards"])
         super()._log_success_callback(locals_, globals_)
+
+
+@contextmanager
+def _own_chance(device: torch.device) -> Iterator[None]:
+    """Leave the generators that actions are drawn from as they were."""
+    state = np.random.get_state()  # noqa: NPY002 the one that Stable-Baselines3 draws from
+    with torch.random.fork_rng([] if device.type == "cpu" else [device]):
+        try:
+            yield
+        finally:
+            np.random.set_state(state)  # noqa: NPY002

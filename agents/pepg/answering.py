@@ -89,7 +89,9 @@ class AnsweringWorld(Guarded):
         if answer is not None:
             env.env_method("set_deployment", "declared")
             if self.num_timesteps > 0:
-                env.env_method("await_deployment", "the model has been handed this environment, and has not deployed yet")
+                env.env_method(
+                    "await_deployment", "the model has been handed this environment, and has not deployed yet"
+                )
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
@@ -118,7 +120,7 @@ class AnsweringWorld(Guarded):
         if self._vec_normalize_env is not None:  # its statistics have moved
             answer.observations = ask(env, self.policy)
         log_deployment(self, answer.deploy(self.policy, env))
-        self._fit.is_due = True
+        self._fit.is_due = not self.use_sde  # whose noise lasts for many steps
 
     def _acting(self) -> AbstractContextManager[None]:
         """Return the context in which experience is collected."""

@@ -13,6 +13,8 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from agents.common.deploying import log_deployment, tabular_problem
+from agents.common.notices import FitCheck, notice_evaluation
+from agents.common.path import PathCheck
 from agents.retraining.model import Floats
 from agents.retraining.samples import Samples
 from agents.retraining.tabular import TabularPolicy
@@ -89,17 +91,27 @@ class TabularAlgorithm(OnPolicyAlgorithm):
             self.gamma = problem.gamma
         self._rho: Floats = problem.rho.numpy()
         env.env_method("set_deployment", "declared")
+        self._fit, self._path = FitCheck(), PathCheck(env, rewards=False)
         self._prepare(problem)
 
     def _prepare(self, problem: PerformativeMDP) -> None:
         """Get ready for a world."""
+
+    def _excluded_save_params(self) -> list[str]:
+        """What belongs to the environment."""
+        return [*super()._excluded_save_params(), "_fit", "_path"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy"], []
 
     def _play(self, env: VecEnv, callback: BaseCallback, table: object) -> Samples | None:
         """Deploy a policy table and play it for a rollout; ``None`` if a callback has stopped the training."""
+        if self.num_timesteps == self._num_timesteps_at_start:
+            notice_evaluation(callback)
+            self._path = PathCheck(env, rewards=False)
+        self._fit.look(env)
         log_deployment(self, env.env_method("deploy", np.asarray(table))[0])
+        self._fit.is_due = True
         callback.on_rollout_start()
         played = TabularPolicy(self.observation_space, self.action_space)
         played.set_table(table)
@@ -108,6 +120,7 @@ class TabularAlgorithm(OnPolicyAlgorithm):
             states = np.asarray(self._last_obs)
             actions = played.sample(states, self._rng)
             self._last_obs, rewards, dones, infos = env.step(actions)  # type: ignore[assignment]
+            self._path.look(actions, self._last_obs, rewards)
             self.num_timesteps += env.num_envs
             following, ended = np.array(self._last_obs), dones.copy()
             for index in np.flatnonzero(dones):
