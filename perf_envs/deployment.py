@@ -204,8 +204,8 @@ def check_memoryless(policy: Any) -> None:
     needed = [one.name for one in parameters[1:] if one.default is empty and one.kind not in kinds]
     if needed:
         raise ValueError(
-            f"{_MEMORY}, got {type(network).__name__}, which needs {' and '.join(needed)} as well; let the world observe "
-            "what it plays (deployment='observed', without DeployCallback)"
+            f"{_MEMORY}, got {type(network).__name__}, which needs {' and '.join(needed)} as well; let the world "
+            "observe what it plays (deployment='observed', without DeployCallback)"
         )
 
 

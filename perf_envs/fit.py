@@ -4,10 +4,10 @@ Where actions come from ``pi``, the sum over the steps played of
 
     f(s, a) - sum_b pi(b|s) f(s, b)
 
-is a martingale, whatever the states are. Its square, divided by twice ``V = (sum of squares + 2 sum of variances) / 3``,
-is the evidence that they do not: ``exp(-evidence)`` bounds, up to a small factor, the probability that the sum gets so
-far from 0 (Delyon, "Exponential inequalities for sums of weakly dependent variables", 2009). It holds for rare actions
-and for few steps, where a chi-square test does not.
+is a martingale, whatever the states are. With ``V = (sum of its squared steps + 2 sum of their variances) / 3``, its
+square divided by ``2 V`` is the evidence that they do not: ``exp(-evidence)`` bounds, up to a small factor, the
+probability that the sum gets so far from 0 (Delyon, "Exponential inequalities for sums of weakly dependent variables",
+Electronic Journal of Probability 2009). It holds for rare actions and for few steps, where a chi-square test does not.
 """
 
 from __future__ import annotations

@@ -68,6 +68,7 @@ class Rounds(ABC, Generic[AnswerT]):
         self.round, self._steps_observed, self._steps_lost = 0, 0, 0
         self._missing: str | None = None
         self.steps_before, self._patient = 0, True
+        self._comparing = False
         self.restart()
         copies.register(self)
 

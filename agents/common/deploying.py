@@ -6,7 +6,6 @@ import inspect
 import warnings
 from typing import Any, cast
 
-import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -94,8 +93,8 @@ def _refuse_masks(model: BaseAlgorithm, venv: VecEnv) -> None:
         return
     if venv.has_attr("action_masks"):
         raise ValueError(
-            f"{type(model).__name__} masks actions step by step, so its policy cannot be asked at every state before it "
-            "acts: train it in an environment without action_masks, or let the world observe what is played "
+            f"{type(model).__name__} masks actions step by step, so its policy cannot be asked at every state before "
+            "it acts: train it in an environment without action_masks, or let the world observe what is played "
             "(deployment='observed', without DeployCallback)"
         )
 
@@ -111,9 +110,9 @@ class DeployCallback(BaseCallback):
     of a round deploys nothing, and in one that is longer than a round the same policy is handed over again at the end
     of each round (also that of an algorithm that deploys by itself).
 
-    What is deployed must be what acts. The first steps of a training are compared at both ends of the environment, and the
-    actions of each round with the policy deployed; SB3's ``EvalCallback`` beside it (use :class:`agents.EvalCallback`)
-    and replay buffers that outlast a round are noticed.
+    What is deployed must be what acts. The first steps of a training are compared at both ends of the environment, and
+    the actions of each round with the policy deployed; Stable-Baselines3's ``EvalCallback`` beside it (use
+    :class:`agents.EvalCallback`) and replay buffers that outlast a round are noticed.
 
     Args:
         every: deploy at every ``every``-th rollout only (off-policy algorithms have rollouts of a few steps).
@@ -178,9 +177,8 @@ class DeployCallback(BaseCallback):
         if not self._left_to_the_model:
             self._fit.look(self.training_env)  # the policy that acted may be another one from here on
             if due:
-                log_deployment(
-                    self.model, deploy(self.model, acting=max(self._round_steps(), rollout_steps(self.model)))
-                )
+                acting = max(self._round_steps(), rollout_steps(self.model))
+                log_deployment(self.model, deploy(self.model, acting=acting))
                 self._fit.is_due = not getattr(self.model, "use_sde", False)  # its noise lasts for many steps
         if due or self._left_to_the_model:
             self._steps_in_round = 0

@@ -28,7 +28,7 @@ class EvalCallback(callbacks.EvalCallback):
         callback_on_new_best, callback_after_eval, n_eval_episodes, eval_freq, log_path, best_model_save_path, render,
             verbose, warn: as in Stable-Baselines3.
         deterministic: play the deterministic actions of the model, which are deployed then, instead of its policy.
-            Unlike in Stable-Baselines3 it is off by default: the policy in training is the one that has to prove itself.
+            Unlike in Stable-Baselines3 it is off by default: the policy in training is what has to prove itself.
 
     Raises:
         ValueError: ``eval_env`` is not performative; when evaluating, a wrapper changes what actions or observations

@@ -17,7 +17,7 @@ def random_share(model: Any, n_steps: int) -> float:
     along the training. Noise that is added to continuous actions is not counted: its mean is 0.
     """
     before = getattr(model, "learning_starts", 0) - model.num_timesteps
-    warm_up = min(max(before / n_steps, 0.0), 1.0)
+    warm_up = float(np.clip(before / n_steps, 0.0, 1.0))
     schedule = getattr(model, "exploration_schedule", None)
     if schedule is None or warm_up == 1.0:
         return warm_up

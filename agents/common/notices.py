@@ -36,8 +36,8 @@ class FitCheck:
             self._told = True
             warnings.warn(
                 f"the actions played are not those of the policies deployed: {found}. The world answers a policy that "
-                "nobody plays. Deploy what acts (exploration, masks and wrappers included), or let the world observe it "
-                "with deployment='observed'",
+                "nobody plays. Deploy what acts (exploration, masks and wrappers included), or let the world observe "
+                "it with deployment='observed'",
                 stacklevel=3,
             )
 
@@ -69,8 +69,8 @@ def notice_replay(model: OffPolicyAlgorithm, round_steps: int) -> None:
     if model.buffer_size > 10 * round_steps:
         warnings.warn(
             f"buffer_size={model.buffer_size} keeps transitions of {model.buffer_size // round_steps} rounds of "
-            f"{round_steps} steps, and learns from worlds that are gone: choose a buffer_size of a few rounds, or longer "
-            "rounds (DeployCallback(every_steps=...))",
+            f"{round_steps} steps, and learns from worlds that are gone: choose a buffer_size of a few rounds, or "
+            "longer rounds (DeployCallback(every_steps=...))",
             stacklevel=3,
         )
 

@@ -1,8 +1,8 @@
 """What lies between an agent and its world: whether the actions, observations and rewards of both are the same.
 
 A policy is deployed as the agent has it. A wrapper that gives actions or observations another meaning without changing
-their shape makes the world answer a policy that nobody plays. Which wrappers do so cannot be told from their classes, so
-the first steps of a training are compared at both ends.
+their shape makes the world answer a policy that nobody plays. Which wrappers do so cannot be told from their classes,
+so the first steps of a training are compared at both ends.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class PathCheck:
         n_steps, taken, paid = _played(self._venv)
         if n_steps != self._n_steps:
             raise ValueError(
-                f"env must make one step of the world for each action, got {n_steps - self._n_steps + 1} steps for one: "
-                f"{_REMEDY}"
+                "env must make one step of the world for each action, got "
+                f"{n_steps - self._n_steps + 1} steps for one: {_REMEDY}"
             )
         _check_actions(np.asarray(actions), taken)
         if self._rewards and not np.allclose(paid, rewards, rtol=1e-4, atol=1e-6):
@@ -129,8 +129,8 @@ def _check_actions(sent: NDArray[Any], taken: NDArray[Any]) -> None:
     else:
         difference = f"agents chose {sent.shape} and the world was given {taken.shape}"
     raise ValueError(
-        f"env must hand on the actions of the agent, whose policy is deployed, but a wrapper changes them: {difference}; "
-        f"{_REMEDY}"
+        "env must hand on the actions of the agent, whose policy is deployed, but a wrapper changes them: "
+        f"{difference}; {_REMEDY}"
     )
 
 

@@ -120,7 +120,7 @@ class TabularAlgorithm(OnPolicyAlgorithm):
             states = np.asarray(self._last_obs)
             actions = played.sample(states, self._rng)
             self._last_obs, rewards, dones, infos = env.step(actions)  # type: ignore[assignment]
-            self._path.look(actions, self._last_obs, rewards)
+            self._path.look(actions, self._last_obs, rewards)  # type: ignore[arg-type]
             self.num_timesteps += env.num_envs
             following, ended = np.array(self._last_obs), dones.copy()
             for index in np.flatnonzero(dones):

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.wrappers import RescaleAction, TransformReward
-from sb3_contrib import TQC, MaskablePPO, QRDQN, RecurrentPPO
+from sb3_contrib import QRDQN, TQC, MaskablePPO, RecurrentPPO
 from sb3_contrib.common.wrappers import ActionMasker
 from stable_baselines3 import A2C, DQN, PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
@@ -177,7 +177,7 @@ def test_masked_actions_are_refused():
 
 def test_policies_with_a_memory_are_refused_in_words():
     model = RecurrentPPO("MlpLstmPolicy", gym.make(PRICING), n_steps=16, batch_size=16)
-    with pytest.raises(ValueError, match="depend on the observation alone.*lstm_states and episode_starts"):
+    with pytest.raises(ValueError, match=r"depend on the observation alone.*lstm_states and episode_starts"):
         model.learn(16, DeployCallback())
 
     class Remembering:
@@ -193,7 +193,7 @@ def test_predicted_actions_must_be_actions():
         def predict(self, observation, deterministic=False):
             return np.full(len(observation), -1), None
 
-    with pytest.raises(ValueError, match="one of 0..7 per state"):
+    with pytest.raises(ValueError, match=r"one of 0\.\.7 per state"):
         gym.make(PRICING).unwrapped.deploy(Wrong())
 
 

@@ -151,7 +151,7 @@ def test_a_model_in_an_environment_it_has_not_deployed_to_says_so_when_it_is_pla
         model = PePG.load(tmp_path / "model", env=make_vec_env(PRICING, 4, seed=0), device="cpu")
     else:
         model.set_env(make_vec_env(PRICING, 4, seed=0))
-    with pytest.warns(UserWarning, match="has not deployed yet.*agents.deploy"):
+    with pytest.warns(UserWarning, match=r"has not deployed yet.*agents\.deploy"):
         evaluate_policy(model, model.get_env(), 4)
     deploy(model)
     evaluate_policy(model, model.get_env(), 4)  # no word more

@@ -160,7 +160,7 @@ def test_continuous_actions_with_another_mean_do_not_fit():
     means, variances = np.zeros((400, 2)), np.full((400, 2), 0.25)
     actions = rng.normal(0.0, 0.5, size=(400, 2))
     add_actions(same, actions, means, variances)
-    add_actions(other, actions + [0.0, 0.3], means, variances)
+    add_actions(other, actions + np.array([0.0, 0.3]), means, variances)
     assert same.worst() is None
     assert other.worst() == 1
 
