@@ -6,11 +6,12 @@ import inspect
 import warnings
 from typing import Any, cast
 
+import gymnasium as gym
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from agents.common.exploring import random_share, with_random_actions
 from agents.common.notices import FitCheck, notice_evaluation, notice_replay
@@ -61,12 +62,17 @@ def deployable(model: Any, problem: PerformativeProblem, observations: Any, dete
     return gaussian_policy(model, observations, problem.n_products, deterministic)
 
 
-def deploy(model: BaseAlgorithm, venv: VecEnv | None = None, deterministic: bool = False, acting: int = 0) -> Shift:
+def deploy(
+    model: BaseAlgorithm,
+    venv: VecEnv | gym.Env[Any, Any] | None = None,
+    deterministic: bool = False,
+    acting: int = 0,
+) -> Shift:
     """Deploy the current policy of ``model`` in the worlds of ``venv`` (default: its training environment).
 
     Args:
         model: Stable-Baselines3 model.
-        venv: performative worlds.
+        venv: performative worlds, or one.
         deterministic: deploy its deterministic actions, for playing it with ``deterministic=True``.
         acting: deploy what it does in its next ``acting`` steps of training: where these are off-policy, the random
             actions that it mixes in are a part of it.
@@ -77,13 +83,15 @@ def deploy(model: BaseAlgorithm, venv: VecEnv | None = None, deterministic: bool
     Raises:
         ValueError: the environment is not performative, or the policy cannot be asked at its states.
     """
-    venv = venv if venv is not None else model.get_env()
-    problem = None if venv is None else performative_problem(venv)
-    if venv is None or problem is None:
-        raise ValueError(f"the environment of the model must be a performative world, got {venv}")
-    _refuse_masks(model, venv)
-    policy = deployable(model, problem, query_observations(venv), deterministic)
-    return declare(venv, with_random_actions(policy, random_share(model, acting)) if acting else policy)
+    target = model.get_env() if venv is None else venv
+    if isinstance(target, gym.Env):
+        target = DummyVecEnv([lambda: target])  # type: ignore[list-item, return-value]
+    problem = performative_problem(target) if isinstance(target, VecEnv) else None
+    if not isinstance(target, VecEnv) or problem is None:
+        raise ValueError(f"venv must hold performative worlds, got {target}")
+    _refuse_masks(model, target)
+    policy = deployable(model, problem, query_observations(target), deterministic)
+    return declare(target, with_random_actions(policy, random_share(model, acting)) if acting else policy)
 
 
 def _refuse_masks(model: BaseAlgorithm, venv: VecEnv) -> None:

@@ -164,3 +164,14 @@ def test_a_loaded_model_that_goes_on_training_deploys_first(tmp_path):
     model = PePG.load(tmp_path / "m", env=make_vec_env(PRICING, 4, seed=0), device="cpu")
     model.learn(64)
     assert model.get_env().get_attr("round")[0] == 1
+
+
+def test_a_model_can_be_deployed_to_an_environment_as_it_is():
+    model = trained()
+    env = gym.make("PerformativePricing-v0", deployment="declared")
+    deploy(model, env)
+    np.testing.assert_allclose(env.unwrapped.world.policy, policy_table(model, np.arange(81), 8), rtol=1e-6)
+    deploy(model, env, deterministic=True)
+    assert set(np.unique(env.unwrapped.world.policy)) == {0.0, 1.0}
+    with pytest.raises(ValueError, match="performative worlds"):
+        deploy(model, gym.make_vec("PerformativePricing-v0", num_envs=2))
