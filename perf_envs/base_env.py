@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from perf_envs import copies
 from perf_envs.dynamics import Shift
 from perf_envs.rounds import Deployment, Rounds
 from perf_envs.sampling import cumulative
@@ -114,6 +115,8 @@ class WorldEnv(gym.Env[Any, Any]):
         """Start an episode; with a seed, restart the world at round 0 as well. There are no options."""
         super().reset(seed=seed)
         self.world.wait(self._n_steps)
+        if not self._n_steps:
+            copies.begin(self.world)
         if seed is not None:
             self.world.restart(seed)
         self.state = int(self._start.searchsorted(self.np_random.random(), side="right"))

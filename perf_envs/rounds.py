@@ -45,7 +45,6 @@ class Rounds(ABC, Generic[AnswerT]):
         dynamics: the answer in force.
         sampler: the same, ready to be drawn from.
         round: number of deployments so far.
-        steps_before: steps watched before this round, in all of its life.
         is_shared: whether it is the one world of all agents that step side by side.
         watching: whether the actions of the next step are counted.
         fit: how the actions played in declared rounds compare with the policies deployed.
@@ -67,7 +66,7 @@ class Rounds(ABC, Generic[AnswerT]):
         self.deployment: Deployment = check_deployment(deployment)
         self.round, self._steps_observed, self._steps_lost = 0, 0, 0
         self._missing: str | None = None
-        self.steps_before, self._patient = 0, True
+        self._steps_before, self._patient = 0, True
         self._comparing = False
         self.restart()
         copies.register(self)
@@ -99,7 +98,7 @@ class Rounds(ABC, Generic[AnswerT]):
         self._note_restart()
         self.round = 0
         self._seed = seed
-        self.steps_before += self._steps_observed
+        self._steps_before += self._steps_observed
         self._steps_observed = 0
         self._news: Shift | None = None
         self.watching = self.deployment == "observed"
@@ -137,7 +136,7 @@ class Rounds(ABC, Generic[AnswerT]):
             self._compare()
         self._forget()
         self._set_dynamics(moved)
-        self.steps_before += self._steps_observed
+        self._steps_before += self._steps_observed
         self._steps_observed = 0
         self.round += 1
         self._news, self._missing = shift, None
@@ -174,6 +173,11 @@ class Rounds(ABC, Generic[AnswerT]):
             self._forget()
             self.watching = self._comparing = not close
         return self._describe_misfit()
+
+    @property
+    def steps(self) -> int:
+        """Steps watched in all of its life."""
+        return self._steps_before + self._steps_observed
 
     @property
     def _steps_in_round(self) -> int:

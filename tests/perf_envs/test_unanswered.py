@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+import perf_envs  # noqa: F401 registers the worlds
+
 IDS = ("PerformativePricing-v0", "LinearPricing-v0")
 PRICING = IDS[0]
 
