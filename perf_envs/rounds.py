@@ -16,6 +16,8 @@ Deployment = Literal["observed", "declared"]
 
 #: Steps of a declared round of which the actions are compared with the policy deployed.
 _STEPS_COMPARED = 1 << 14
+#: Steps without an answer from which it is said, however short rounds are: those who check an environment make fewer.
+_PATIENCE = 500
 
 
 class Answer(Protocol):
@@ -151,7 +153,7 @@ class Rounds(ABC, Generic[AnswerT]):
         Warns:
             UserWarning: once, a declared world has not been deployed to for as long as an observed round lasts.
         """
-        if self.round == 0 and self._patient and self.deployment == "declared" and n_steps >= self._steps_in_round:
+        if self.round == 0 and self._patient and self.deployment == "declared" and n_steps >= self._many_steps:
             self._patient = False
             warnings.warn(
                 f"the world waits for deployments (deployment='declared') and has had none in {n_steps} steps: call "
@@ -183,6 +185,10 @@ class Rounds(ABC, Generic[AnswerT]):
     def _steps_in_round(self) -> int:
         return self.round_length * self._n_agents
 
+    @property
+    def _many_steps(self) -> int:
+        return max(self._steps_in_round, _PATIENCE)
+
     def _count_steps(self, n_steps: int) -> None:
         """Take note that ``n_steps`` were watched; in observed mode the last step of a round makes the world answer."""
         self._steps_observed += n_steps
@@ -198,7 +204,7 @@ class Rounds(ABC, Generic[AnswerT]):
                 self._missing = "reset(seed=...) has restarted the world at round 0, so the policy deployed is gone"
             return
         self._steps_lost = self._steps_lost + self._steps_observed if self.round == 0 else 0
-        if self._steps_lost >= self._steps_in_round:
+        if self._steps_lost >= self._many_steps:
             warnings.warn(
                 f"{self._steps_lost} steps were observed and thrown away by reset(seed=...), which restarts the world: "
                 f"it never answers within round_length={self.round_length} steps. Pass a seed to the first reset only",

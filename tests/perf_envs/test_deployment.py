@@ -53,7 +53,6 @@ def test_an_agent_that_never_deploys_moves_the_world_in_observed_mode(world_id):
 
 
 @pytest.mark.parametrize("world_id", IDS)
-@pytest.mark.filterwarnings("ignore:the world waits for deployments")
 def test_a_declared_world_moves_only_when_told(world_id):
     env = make_world(world_id, deployment="declared", round_length=10)
     before = env.dynamics

@@ -83,7 +83,6 @@ def test_prices_of_sub_environments_that_are_being_reset_are_not_observed():
     np.testing.assert_allclose(env.world.estimate(), [3.0], atol=1e-14)
 
 
-@pytest.mark.filterwarnings("ignore:the world waits for deployments")
 def test_a_declared_market_moves_only_when_told():
     env = make(deployment="declared", round_length=5)
     life(env, 50)

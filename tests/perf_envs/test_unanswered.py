@@ -34,7 +34,7 @@ def test_a_seed_at_every_reset_throws_away_what_was_observed(env_id):
     env = gym.make(env_id, round_length=100)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for seed in range(60):
+        for seed in range(90):
             env.reset(seed=seed)
             play_episode(env)
     assert env.unwrapped.round == 0
@@ -77,10 +77,10 @@ def test_deploying_again_after_a_seed_is_fine(env_id):
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_a_declared_world_that_nobody_deploys_to_says_so_once(env_id):
-    env = gym.make(env_id, deployment="declared", round_length=50)
+    env = gym.make(env_id, deployment="declared", round_length=600)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for _ in range(30):
+        for _ in range(130):
             env.reset()
             play_episode(env)
     assert len(told(caught, "waits for deployments")) == 1
@@ -88,10 +88,10 @@ def test_a_declared_world_that_nobody_deploys_to_says_so_once(env_id):
 
 def test_so_does_one_with_many_agents():
     env = gym.make_vec(
-        PRICING, num_envs=8, vectorization_mode="vector_entry_point", deployment="declared", round_length=20
+        PRICING, num_envs=8, vectorization_mode="vector_entry_point", deployment="declared", round_length=80
     )
     env.reset(seed=0)
-    for _ in range(19):
+    for _ in range(79):
         env.step(env.action_space.sample())
     with pytest.warns(UserWarning, match="waits for deployments"):
         env.step(env.action_space.sample())

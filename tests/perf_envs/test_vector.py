@@ -161,7 +161,6 @@ class SideBySide:
         return [world.deploy(policy) for world in self.worlds]
 
 
-@pytest.mark.filterwarnings("ignore:the world waits for deployments")  # they come late
 @worlds
 @every_mode
 @pytest.mark.parametrize("deployment", ["observed", "declared"])
