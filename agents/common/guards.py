@@ -7,14 +7,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from agents.common.settings import Settings
 
 
-class Guarded(OnPolicyAlgorithm):
+class Guarded(Settings):
     """An on-policy algorithm that says what is wrong before it learns from it.
 
     Derive from it first: ``class Mine(Guarded, PPO)``. Arguments and spaces that do not fit are ``ValueError``s; so are
@@ -26,10 +29,14 @@ class Guarded(OnPolicyAlgorithm):
         with _refusals(type(self).__name__):
             super().__init__(*args, **kwargs)
 
-    def _setup_model(self) -> None:
+    def check_settings(self) -> None:
+        """Check all settings, and that a rollout has more than one step."""
+        super().check_settings()
         n_envs = 2 if self.env is None else self.env.num_envs
         if self.n_steps * n_envs <= 1:
             raise ValueError(f"n_steps * n_envs must be greater than 1, got n_steps={self.n_steps} and n_envs={n_envs}")
+
+    def _setup_model(self) -> None:
         with _refusals(type(self).__name__):
             super()._setup_model()
 
@@ -60,6 +67,15 @@ def _refusals(name: str) -> Iterator[None]:
         yield
     except (AssertionError, NotImplementedError) as error:
         raise ValueError(f"{name} cannot be built like this: {error}") from error
+
+
+def check_finite(name: str, values: float | Tensor) -> None:
+    """Raise ``ValueError`` if ``values`` has an entry that is NaN or infinite."""
+    tensor = torch.as_tensor(values)
+    finite = torch.isfinite(tensor)
+    if not bool(finite.all()):
+        bad = tensor[~finite].flatten()[0].item()
+        raise ValueError(f"{name} must be finite, got {bad}: the policy was left as it was before this gradient step")
 
 
 def check_rewards(rewards: NDArray[np.float32]) -> None:

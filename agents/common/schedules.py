@@ -51,11 +51,18 @@ def hold_then_fall(value: float, hold: float, zero: float) -> PiecewiseLinear:
 
 
 def as_schedule(name: str, value: float | Schedule | Mapping[str, Any]) -> Schedule:
-    """Return a schedule from a number >= 0, a schedule, or ``{"points": [[progress, value], ...]}`` as in YAML."""
+    """Return a schedule from a number >= 0, a schedule, or ``{"points": [[progress, value], ...]}`` as in YAML.
+
+    Raises:
+        ValueError: a number or a value at a point is negative or not finite, or it is none of these.
+    """
     if callable(value):
         return value
     if isinstance(value, Mapping):
         for key in value:
             check_choice(f"{name} key", key, ("points",))
-        return PiecewiseLinear(tuple((float(at), float(target)) for at, target in value["points"]))
+        points = [(float(at), float(target)) for at, target in value["points"]]
+        return PiecewiseLinear(
+            tuple((at, check_number(f"{name} at progress {at:g}", to, at_least=0.0)) for at, to in points)
+        )
     return PiecewiseLinear(((0.0, check_number(name, value, at_least=0.0)),))

@@ -20,9 +20,8 @@ from stable_baselines3.common.utils import explained_variance
 from torch import Tensor
 from torch.nn import functional as F
 
-from agents.common.guards import Guarded
-from agents.common.schedules import as_schedule
-from perf_envs.validation import check_count, check_number
+from agents.common.guards import Guarded, check_finite
+from agents.common.settings import Rule, count, number, or_none, scheduled
 
 SelfChecked = TypeVar("SelfChecked", bound="CheckedOnPolicyAlgorithm")
 
@@ -34,20 +33,6 @@ ACTION_SPACES: tuple[type[spaces.Space[Any]], ...] = (
 )
 #: Keeps a normalisation from dividing by zero, as in Stable-Baselines3.
 EPSILON = 1e-8
-
-
-def check_learning_rate(learning_rate: float | Schedule) -> float | Schedule:
-    """Return ``learning_rate`` if it is a schedule or a number >= 0, else raise ``ValueError``."""
-    return learning_rate if callable(learning_rate) else check_number("learning_rate", learning_rate, at_least=0.0)
-
-
-def check_finite(name: str, values: float | Tensor) -> None:
-    """Raise ``ValueError`` if ``values`` has an entry that is NaN or infinite."""
-    tensor = torch.as_tensor(values)
-    finite = torch.isfinite(tensor)
-    if not bool(finite.all()):
-        bad = tensor[~finite].flatten()[0].item()
-        raise ValueError(f"{name} must be finite, got {bad}: the policy was left as it was before this gradient step")
 
 
 def normalized(advantages: Tensor, wanted: bool) -> tuple[Tensor, Tensor]:
@@ -69,6 +54,7 @@ class CheckedOnPolicyAlgorithm(Guarded):
         "CnnPolicy": ActorCriticCnnPolicy,
         "MultiInputPolicy": MultiInputActorCriticPolicy,
     }
+    rules: ClassVar[Mapping[str, Rule]] = {"gamma": number(at_least=0.0, at_most=1.0)}
 
     def learn(
         self: SelfChecked,
@@ -151,6 +137,15 @@ class SurrogateAlgorithm(CheckedOnPolicyAlgorithm):
     a schedule.
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "ent_coef": scheduled(),
+        "n_epochs": count(),
+        "batch_size": or_none(count(at_least=2)),
+        "vf_coef": number(at_least=0.0),
+        "max_grad_norm": number(above=0.0),
+    }
+    older_names: ClassVar[Mapping[str, str]] = {"ent_coef": "ent_coef_schedule"}
+
     def __init__(
         self,
         policy: str | type[ActorCriticPolicy],
@@ -169,20 +164,18 @@ class SurrogateAlgorithm(CheckedOnPolicyAlgorithm):
         _init_setup_model: bool = True,
         **kwargs: Any,
     ) -> None:
-        self.batch_size = None if batch_size is None else check_count("batch_size", batch_size, at_least=2)
-        self.n_epochs = check_count("n_epochs", n_epochs)
+        self.batch_size, self.n_epochs = batch_size, n_epochs
         self.normalize_advantage = normalize_advantage
-        self.ent_coef_schedule = as_schedule("ent_coef", ent_coef)
         super().__init__(
             policy,
             env,
-            learning_rate=check_learning_rate(learning_rate),
-            n_steps=check_count("n_steps", n_steps),
-            gamma=check_number("gamma", gamma, at_least=0.0, at_most=1.0),
-            gae_lambda=check_number("gae_lambda", gae_lambda, at_least=0.0, at_most=1.0),
-            ent_coef=0.0,  # scheduled: see ent_coef_schedule
-            vf_coef=check_number("vf_coef", vf_coef, at_least=0.0),
-            max_grad_norm=check_number("max_grad_norm", max_grad_norm, above=0.0),
+            learning_rate=learning_rate,
+            n_steps=n_steps,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
             supported_action_spaces=ACTION_SPACES,
             _init_setup_model=False,
             **kwargs,
@@ -230,7 +223,7 @@ class SurrogateAlgorithm(CheckedOnPolicyAlgorithm):
         policy_loss, figures = self._policy_loss(batch)
         # Some distributions (squashed Gaussians) have no entropy in closed form.
         entropy_loss = -(-log_prob if entropy is None else entropy).mean()
-        loss = policy_loss + self.ent_coef_schedule(self._current_progress_remaining) * entropy_loss
+        loss = policy_loss + self.value_of("ent_coef") * entropy_loss
         figures["entropy_loss"] = entropy_loss.detach()
         if values is not None:
             value_loss = F.mse_loss(data.returns, values.flatten())

@@ -33,9 +33,10 @@ class OptionalCritic(SurrogateAlgorithm):
         self._silence_critic()
 
     def _silence_critic(self) -> None:
-        if not self.critic:
-            for parameter in self.policy.value_net.parameters():
-                parameter.requires_grad_(False).zero_()
+        for parameter in self.policy.value_net.parameters():
+            parameter.requires_grad_(self.critic)
+            if not self.critic:
+                parameter.data.zero_()
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int

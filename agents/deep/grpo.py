@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,12 +15,11 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from agents.common.schedules import as_schedule
+from agents.common.settings import Rule, choice, scheduled
 from agents.deep._base import EPSILON, Minibatch
 from agents.deep.clipping import clipped_surrogate
 from agents.deep.critic_free import OptionalCritic
 from agents.deep.episodes import Array, Segments, reward_to_go
-from perf_envs.validation import check_choice
 
 SUPERVISION = ("outcome", "process")
 
@@ -66,6 +66,12 @@ class GRPO(OptionalCritic):
         ValueError: an argument is out of range, or ``n_steps * n_envs`` is 1.
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "supervision": choice(SUPERVISION),
+        "clip_range": scheduled(),
+        "beta": scheduled(),
+    }
+
     def __init__(  # noqa: PLR0913, PLR0917
         self,
         policy: str | type[ActorCriticPolicy],
@@ -92,9 +98,7 @@ class GRPO(OptionalCritic):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        self.supervision = check_choice("supervision", supervision, SUPERVISION)
-        self.clip_range = as_schedule("clip_range", clip_range)
-        self.beta = as_schedule("beta", beta)
+        self.supervision, self.clip_range, self.beta = supervision, clip_range, beta
         super().__init__(
             policy,
             env,
@@ -143,14 +147,13 @@ class GRPO(OptionalCritic):
             self._use(outcome_advantages(returns, used)[found.index], equal_shares(found, used))
 
     def _policy_loss(self, batch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
-        progress = self._current_progress_remaining
-        surrogate, clipped = clipped_surrogate(batch.ratio, batch.advantages, self.clip_range(progress))
+        surrogate, clipped = clipped_surrogate(batch.ratio, batch.advantages, self.value_of("clip_range"))
         log_ratio = batch.log_prob - batch.data.old_log_prob
         kl = torch.exp(-log_ratio) + log_ratio - 1.0
         weights = batch.data.returns
         loss, penalty = -(weights * surrogate).mean(), (weights * kl).mean()
         figures = {"policy_gradient_loss": loss.detach(), "kl": penalty.detach(), "clip_fraction": clipped}
-        return loss + self.beta(progress) * penalty, figures
+        return loss + self.value_of("beta") * penalty, figures
 
 
 def standardized(values: Array) -> Array:

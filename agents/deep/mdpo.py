@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
@@ -10,7 +11,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from torch import Tensor
 
-from agents.common.schedules import as_schedule, ramp
+from agents.common.schedules import ramp
+from agents.common.settings import Rule, scheduled
 from agents.deep._base import Minibatch
 from agents.deep.previous import RemembersPreviousPolicy, divergence
 
@@ -46,6 +48,8 @@ class MDPO(RemembersPreviousPolicy):
         ValueError: an argument is out of range, or ``n_steps * n_envs`` is 1.
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {"step_size": scheduled()}
+
     def __init__(  # noqa: PLR0913, PLR0917
         self,
         policy: str | type[ActorCriticPolicy],
@@ -73,7 +77,7 @@ class MDPO(RemembersPreviousPolicy):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        self.step_size = as_schedule("step_size", step_size)
+        self.step_size = step_size
         super().__init__(
             policy,
             env,
@@ -105,9 +109,8 @@ class MDPO(RemembersPreviousPolicy):
         # The paper counts from the start of a round, so that the first one has t = 1 and the last one more than 0;
         # Stable-Baselines3 has already counted the steps of this round as done.
         steps = self.n_steps * self.n_envs
-        self._step_now = self.step_size(
-            min(1.0, self._current_progress_remaining + steps / max(1, self._total_timesteps))
-        )
+        progress = min(1.0, self._current_progress_remaining + steps / max(1, self._total_timesteps))
+        self._step_now = self.value_of("step_size", progress)
 
     def _policy_loss(self, batch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
         # `action_dist` is the distribution the log-probabilities were just taken from.

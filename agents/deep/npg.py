@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from sb3_contrib import TRPO
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from agents.common.schedules import as_schedule
-from agents.deep._base import EPSILON, CheckedOnPolicyAlgorithm, check_finite, check_learning_rate, normalized
+from agents.common.guards import check_finite
+from agents.common.settings import Rule, count, number, or_none, scheduled
+from agents.deep._base import EPSILON, CheckedOnPolicyAlgorithm, normalized
 from agents.deep.previous import divergence
-from perf_envs.validation import check_count, check_number
+from perf_envs.validation import check_count
 
 
 class NPG(CheckedOnPolicyAlgorithm, TRPO):
@@ -52,6 +54,16 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
         ValueError: an argument is out of range, or ``n_steps * n_envs`` is 1.
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "batch_size": count(),
+        "target_kl": or_none(scheduled()),
+        "step_size": or_none(scheduled()),
+        "cg_max_steps": count(),
+        "cg_damping": number(at_least=0.0),
+        "n_critic_updates": count(at_least=0),
+    }
+    older_names: ClassVar[Mapping[str, str]] = {"target_kl": "target_kl_schedule"}
+
     def __init__(  # noqa: PLR0913, PLR0917
         self,
         policy: str | type[ActorCriticPolicy],
@@ -79,19 +91,17 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        if target_kl is None and step_size is None:
-            raise ValueError("target_kl and step_size must not both be None: nothing would say how far to step")
         super().__init__(
             policy,
             env,
-            learning_rate=check_learning_rate(learning_rate),
+            learning_rate=learning_rate,
             n_steps=check_count("n_steps", n_steps),
             batch_size=check_count("batch_size", batch_size),
-            gamma=check_number("gamma", gamma, at_least=0.0, at_most=1.0),
-            cg_max_steps=check_count("cg_max_steps", cg_max_steps),
-            cg_damping=check_number("cg_damping", cg_damping, at_least=0.0),
-            n_critic_updates=check_count("n_critic_updates", n_critic_updates, at_least=0),
-            gae_lambda=check_number("gae_lambda", gae_lambda, at_least=0.0, at_most=1.0),
+            gamma=gamma,
+            cg_max_steps=cg_max_steps,
+            cg_damping=cg_damping,
+            n_critic_updates=n_critic_updates,
+            gae_lambda=gae_lambda,
             use_sde=use_sde,
             sde_sample_freq=sde_sample_freq,
             rollout_buffer_class=rollout_buffer_class,
@@ -105,10 +115,16 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
             device=device,
             _init_setup_model=False,
         )
-        self.target_kl_schedule = None if target_kl is None else as_schedule("target_kl", target_kl)
-        self.step_size = None if step_size is None else as_schedule("step_size", step_size)
+        self.target_kl: Any = target_kl
+        self.step_size = step_size
         if _init_setup_model:
             self._setup_model()
+
+    def check_settings(self) -> None:
+        """Check all settings, and that something says how far to step."""
+        super().check_settings()
+        if self.target_kl is None and self.step_size is None:
+            raise ValueError("target_kl and step_size must not both be None: nothing would say how far to step")
 
     def train(self) -> None:
         """Take the natural gradient step of one round, and fit the critic.
@@ -173,11 +189,10 @@ class NPG(CheckedOnPolicyAlgorithm, TRPO):
             return torch.zeros_like(gradient)
         # The solver's tolerance and its random start are absolute: a gradient of length 1 suits them.
         direction: Tensor = length * conjugate_gradient_solver(fisher, gradient / length, max_iter=self.cg_max_steps)
-        progress = self._current_progress_remaining
-        scale = torch.inf if self.step_size is None else self.step_size(progress)
-        if self.target_kl_schedule is not None:
+        scale: float = torch.inf if self.step_size is None else self.value_of("step_size")
+        if self.target_kl is not None:
             curvature = float(direction @ fisher(direction))
-            scale = min(scale, (2.0 * self.target_kl_schedule(progress) / max(curvature, EPSILON**2)) ** 0.5)
+            scale = min(scale, (2.0 * self.value_of("target_kl") / max(curvature, EPSILON**2)) ** 0.5)
         return scale * direction
 
     def _fit_critic(self, actor: list[nn.Parameter]) -> dict[str, float]:

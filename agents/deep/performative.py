@@ -59,7 +59,7 @@ class ResponseSurrogate(AnsweringWorld, CheckedOnPolicyAlgorithm):
 
     def _begin_round(self) -> None:
         super()._begin_round()
-        self._weight_now = self.performative_coef(self._current_progress_remaining)
+        self._weight_now = self.value_of("performative_coef")
         answer = self._answer
         wanted = answer is not None and answer.has_gradient and self._weight_now != 0.0
         self._linear = self._linearise(answer) if answer is not None and wanted else None

@@ -11,13 +11,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from torch import Tensor
 
-from agents.common.schedules import as_schedule
+from agents.common.settings import Rule, number, or_none, scheduled
 from agents.deep._base import Minibatch, SurrogateAlgorithm
 from agents.deep.clipping import clipped_surrogate
 from agents.deep.performative import POLICIES, ResponseSurrogate
 from agents.deep.previous import approximate_divergence
 from agents.pepg.pepg import DEFAULT_ENT_COEF, DEFAULT_PERFORMATIVE_COEF
-from perf_envs.validation import check_number
 
 
 class PerformativePPO(ResponseSurrogate, SurrogateAlgorithm):
@@ -61,6 +60,11 @@ class PerformativePPO(ResponseSurrogate, SurrogateAlgorithm):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = dict(POLICIES)
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "clip_range": scheduled(),
+        "target_kl": or_none(number(above=0.0)),
+    }
+
     def __init__(  # noqa: PLR0913, PLR0917
         self,
         policy: str | type[ActorCriticPolicy],
@@ -91,8 +95,7 @@ class PerformativePPO(ResponseSurrogate, SurrogateAlgorithm):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        self.clip_range = as_schedule("clip_range", clip_range)
-        self.target_kl = None if target_kl is None else check_number("target_kl", target_kl, above=0.0)
+        self.clip_range, self.target_kl = clip_range, target_kl
         super().__init__(
             policy,
             env,
@@ -120,7 +123,7 @@ class PerformativePPO(ResponseSurrogate, SurrogateAlgorithm):
         )
 
     def _policy_loss(self, batch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
-        clip_range = self.clip_range(self._current_progress_remaining)
+        clip_range = self.value_of("clip_range")
         surrogate, clipped = clipped_surrogate(batch.ratio, batch.advantages, clip_range)
         loss = -surrogate.mean()
         figures = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,10 +12,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from torch import Tensor
 
-from agents.common.schedules import as_schedule
+from agents.common.settings import Rule, number, scheduled
 from agents.deep._base import Minibatch
 from agents.deep.previous import RemembersPreviousPolicy, divergence
-from perf_envs.validation import check_number
 
 #: The weight of the penalty stays between these: halved for ever it would be lost, and take as long to come back.
 BETA_RANGE = (1e-4, 1e4)
@@ -52,6 +52,11 @@ class PPOPenalty(RemembersPreviousPolicy):
         ValueError: an argument is out of range, or ``n_steps * n_envs`` is 1.
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "target_kl": scheduled(),
+        "beta": number(at_least=BETA_RANGE[0], at_most=BETA_RANGE[1]),
+    }
+
     def __init__(  # noqa: PLR0913, PLR0917
         self,
         policy: str | type[ActorCriticPolicy],
@@ -80,8 +85,7 @@ class PPOPenalty(RemembersPreviousPolicy):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        self.target_kl = as_schedule("target_kl", target_kl)
-        self.beta = check_number("beta", beta, at_least=BETA_RANGE[0], at_most=BETA_RANGE[1])
+        self.target_kl, self.beta = target_kl, beta
         super().__init__(
             policy,
             env,
@@ -116,7 +120,7 @@ class PPOPenalty(RemembersPreviousPolicy):
 
     def _end_round(self) -> dict[str, float]:
         kl, beta = self._mean_divergence(), self.beta
-        self.beta = adapted(beta, kl, self.target_kl(self._current_progress_remaining))
+        self.beta = adapted(beta, kl, self.value_of("target_kl"))
         return super()._end_round() | {"kl": kl, "beta": beta}
 
     def _mean_divergence(self) -> float:

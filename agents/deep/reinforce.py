@@ -95,6 +95,19 @@ class REINFORCE(OptionalCritic):
             _init_setup_model=_init_setup_model,
         )
 
+    @property
+    def baseline(self) -> bool:
+        """Whether a value function is fitted and subtracted."""
+        return self.critic
+
+    @baseline.setter
+    def baseline(self, wanted: bool) -> None:
+        self.critic = wanted
+
+    def _setup_model(self) -> None:
+        self.critic = self.__dict__.pop("baseline", self.critic)  # given to load
+        super()._setup_model()
+
     def _begin_round(self) -> None:
         super()._begin_round()
         if not self.critic:

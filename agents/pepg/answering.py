@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
@@ -17,18 +18,18 @@ from agents.common.guards import Guarded
 from agents.common.notices import FitCheck, notice_evaluation
 from agents.common.path import CheckedPath, PathCheck, check_shown
 from agents.common.queries import read_states
-from agents.common.schedules import as_schedule
+from agents.common.settings import OwnOrWorldsDiscount, Rule, number, or_none, scheduled
 from agents.pepg.policies import PePGPolicy
 from agents.pepg.response import TabularAnswer, WorldAnswer
 from agents.pepg.states import StateRecorder
 from agents.pepg.worlds import ask, find_answer
 
 
-class AnsweringWorld(Guarded):
+class AnsweringWorld(Guarded, OwnOrWorldsDiscount):
     """Base: deploys the policy at the start of every rollout, and knows how the world would answer another one.
 
     Attributes:
-        performative_coef: weight of the world's answer, a schedule.
+        performative_coef: weight of the world's answer, a number or a schedule.
         strict: whether an environment without a response map is an error, or trained on without one.
     """
 
@@ -38,23 +39,22 @@ class AnsweringWorld(Guarded):
     myopic: ClassVar[str]
 
     policy: PePGPolicy
-    performative_coef: Schedule
+    performative_coef: float | Schedule
     strict: bool
-    _own_discount: float | None
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "performative_coef": scheduled(),
+        "gamma": or_none(number(above=0.0, at_most=1.0)),
+    }
 
     def _expect_answers(self, performative_coef: float | Schedule, strict: bool, gamma: float | None) -> float:
         """Take the arguments all performative methods have; return the discount to start with."""
-        self.performative_coef = as_schedule("performative_coef", performative_coef)
+        self.performative_coef = performative_coef
         self.strict = strict
-        self._own_discount = gamma
-        return 0.99 if gamma is None else gamma
+        return self._first_discount(gamma)
 
     def _setup_model(self) -> None:
         self._answer: WorldAnswer | None = None
         self._recorder: StateRecorder | None = None
-        problem = None if self.env is None else performative_problem(self.env)
-        if problem is not None and self._own_discount is None:
-            self.gamma = problem.gamma
         super()._setup_model()
         if not isinstance(self.policy, PePGPolicy):
             raise ValueError(f"policy must be a PePGPolicy, which worlds can ask, got {self.policy_class.__name__}")
@@ -67,17 +67,37 @@ class AnsweringWorld(Guarded):
         check_for_correct_spaces(venv, self.observation_space, self.action_space)
         answer = self._find_answer(venv)
         super().set_env(venv, force_reset=force_reset)
+        self._take_discount(performative_problem(venv))
         self._enter(venv, answer)
 
+    def check_settings(self) -> None:
+        """Check all settings, and take the world's discount where none is given."""
+        super().check_settings()
+        self._take_discount(None if self.env is None else performative_problem(self.env))
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
+        self.check_settings()
+        if self._answer is not None:
+            self._answer.gamma = self.gamma
+        if self.env is not None and self.strict:
+            self._check_strict(self.env, self._answer)
+        return super()._setup_learn(*args, **kwargs)
+
     def _find_answer(self, env: VecEnv) -> WorldAnswer | None:
-        answer = find_answer(env, self.policy, self.gamma)
-        if answer is None or not answer.has_gradient:
-            missing = "the environment has no response map" if answer is None else "the world's answer has no gradient"
-            message = f"{missing}: {type(self).__name__} trains {self.myopic} there"
-            if self.strict:
-                raise ValueError(f"{message}, which strict=True forbids; got {env}")
-            warnings.warn(message, stacklevel=4)
+        answer = find_answer(env, self.policy, self._discount_in(performative_problem(env)))
+        if self.strict:
+            self._check_strict(env, answer)
+        elif answer is None or not answer.has_gradient:
+            warnings.warn(self._describe_missing(answer), stacklevel=4)
         return answer
+
+    def _check_strict(self, env: VecEnv, answer: WorldAnswer | None) -> None:
+        if answer is None or not answer.has_gradient:
+            raise ValueError(f"{self._describe_missing(answer)}, which strict=True forbids; got {env}")
+
+    def _describe_missing(self, answer: WorldAnswer | None) -> str:
+        missing = "the environment has no response map" if answer is None else "the world's answer has no gradient"
+        return f"{missing}: {type(self).__name__} trains {self.myopic} there"
 
     def _enter(self, env: VecEnv, answer: WorldAnswer | None) -> None:
         """Begin to work in an environment."""

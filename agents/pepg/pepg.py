@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, TypeVar
 
@@ -11,18 +11,20 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.common.schedules import as_schedule, hold_then_fall, ramp
+from agents.common.guards import check_finite
+from agents.common.schedules import hold_then_fall, ramp
+from agents.common.settings import Rule, choice, count, number, or_none, scheduled
 from agents.pepg.answering import AnsweringWorld
 from agents.pepg.batches import PePGBatch
 from agents.pepg.policies import PePGCnnPolicy, PePGLoss, PePGMultiInputPolicy, PePGPolicy, SoftmaxPolicy
 from agents.pepg.response import TabularAnswer, WorldAnswer
-from agents.pepg.rollouts import batches, flatten, visit_times
-from perf_envs.validation import check_choice, check_count, check_number
+from agents.pepg.rollouts import SeenRewards, batches, flatten, visit_times
 
 SelfPePG = TypeVar("SelfPePG", bound="PePG")
 
@@ -80,6 +82,16 @@ class PePG(AnsweringWorld):
         "SoftmaxPolicy": SoftmaxPolicy,
     }
     myopic = "as a myopic actor-critic"
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "ent_coef": scheduled(),
+        "n_epochs": count(),
+        "batch_size": or_none(count(at_least=2)),
+        "policy_gradient": choice(("expected", "sampled")),
+        "response_terms": choice(("both", "reward", "dynamics")),
+        "vf_coef": number(at_least=0.0),
+        "max_grad_norm": number(above=0.0),
+    }
+    older_names: ClassVar[Mapping[str, str]] = {"ent_coef": "ent_coef_schedule"}
 
     def __init__(  # noqa: PLR0913, PLR0917 Stable-Baselines3's arguments, and its own
         self,
@@ -112,25 +124,20 @@ class PePG(AnsweringWorld):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        self.n_epochs = check_count("n_epochs", n_epochs)
-        self.batch_size = None if batch_size is None else check_count("batch_size", batch_size, at_least=2)
-        self.policy_gradient = check_choice("policy_gradient", policy_gradient, ("expected", "sampled"))
-        self.response_terms = check_choice("response_terms", response_terms, ("both", "reward", "dynamics"))
+        self.n_epochs, self.batch_size = n_epochs, batch_size
+        self.policy_gradient, self.response_terms = policy_gradient, response_terms
         self.discount_visits = discount_visits
-        self.ent_coef_schedule = as_schedule("ent_coef", ent_coef)
-        if gamma is not None:
-            check_number("gamma", gamma, above=0.0, at_most=1.0)
         self.normalize_advantage = normalize_advantage
         super().__init__(
             policy,
             env,
             learning_rate=learning_rate,
-            n_steps=check_count("n_steps", n_steps),
+            n_steps=n_steps,
             gamma=self._expect_answers(performative_coef, strict, gamma),
-            gae_lambda=check_number("gae_lambda", gae_lambda, at_least=0.0, at_most=1.0),
-            ent_coef=0.0,  # scheduled: see ent_coef_schedule
-            vf_coef=check_number("vf_coef", vf_coef, at_least=0.0),
-            max_grad_norm=check_number("max_grad_norm", max_grad_norm, above=0.0),
+            gae_lambda=gae_lambda,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
             use_sde=use_sde,
             sde_sample_freq=sde_sample_freq,
             rollout_buffer_class=rollout_buffer_class,
@@ -150,10 +157,7 @@ class PePG(AnsweringWorld):
     def _enter(self, env: VecEnv, answer: WorldAnswer | None) -> None:
         super()._enter(env, answer)
         self._episode_steps = np.zeros(env.num_envs, dtype=np.int64)
-        self._reward_range = (0.0, 0.0)
-        if answer is not None:
-            answer.terms = self.response_terms
-            self._reward_range = answer.reward_range
+        self._reward_range = (np.inf, -np.inf) if answer is None else answer.reward_range
 
     @property
     def reward_scale(self) -> float:
@@ -165,14 +169,18 @@ class PePG(AnsweringWorld):
         return self.policy.acting_from(None if self._answer is None else self._answer.table)
 
     def train(self) -> None:
-        """Take the gradient steps of one round."""
+        """Take the gradient steps of one round.
+
+        Raises:
+            ValueError: loss or gradient are not finite; parameters are as before the step in question.
+        """
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        progress = self._current_progress_remaining
-        alpha, entropy_weight = self.performative_coef(progress), self.ent_coef_schedule(progress)
-        self._observe_rewards()
+        alpha, entropy_weight = self.value_of("performative_coef"), self.value_of("ent_coef")
         if not self.normalize_advantage:
             entropy_weight *= self.reward_scale
+        if self._answer is not None:
+            self._answer.terms = self.response_terms
         losses: list[PePGLoss] = []
         for batch in self._batches():
             loss = self.policy.pepg_loss(
@@ -184,9 +192,11 @@ class PePG(AnsweringWorld):
                 self.normalize_advantage,
                 self.policy_gradient == "expected",
             )
+            check_finite("loss", loss.total.detach())
             self.policy.optimizer.zero_grad()
             loss.total.backward()
-            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            check_finite("gradient norm", norm)
             self.policy.optimizer.step()
             losses.append(loss)
         self._n_updates += len(losses)
@@ -210,11 +220,19 @@ class PePG(AnsweringWorld):
         weights = flatten(self.gamma**times)
         return np.asarray(weights / weights.mean())
 
-    def _observe_rewards(self) -> None:
-        """Where no response map tells the range of the rewards, let it grow with those seen."""
-        if self._answer is None:
-            rewards, (low, high) = self.rollout_buffer.rewards, self._reward_range
-            self._reward_range = (min(low, float(rewards.min())), max(high, float(rewards.max())))
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """Deploy the policy, then collect a round of experience under it."""
+        if self._answer is not None:
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        # Where no response map tells the range of the rewards, it grows with those seen. The buffer's rewards are no
+        # longer those of the environment: at time limits the critic's values are added.
+        seen = SeenRewards(env, self._reward_range)
+        try:
+            return super().collect_rollouts(seen, callback, rollout_buffer, n_rollout_steps)
+        finally:
+            self._reward_range = seen.range
 
     def _log(self, losses: list[PePGLoss], alpha: float, entropy_weight: float) -> None:
         buffer, record = self.rollout_buffer, self.logger.record

@@ -9,9 +9,35 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 from torch import Tensor
 
 from agents.pepg.batches import PePGBatch
+
+
+class SeenRewards(VecEnvWrapper):
+    """Hands everything on, and keeps the lowest and the highest reward.
+
+    Args:
+        venv: the environment.
+        seen: lowest and highest reward so far.
+    """
+
+    def __init__(self, venv: VecEnv, seen: tuple[float, float]) -> None:
+        super().__init__(venv)
+        self.range = seen
+
+    def reset(self) -> VecEnvObs:
+        """Reset all sub-environments."""
+        return self.venv.reset()
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Finish the step."""
+        observations, rewards, dones, infos = self.venv.step_wait()
+        low, high = self.range
+        self.range = min(low, float(rewards.min())), max(high, float(rewards.max()))
+        return observations, rewards, dones, infos
 
 
 def visit_times(starts: NDArray[np.bool_], before: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.common.settings import Rule, count, number, or_none
 from agents.retraining.frank_wolfe import best_vertex, gradient_scale, sphere_direction
 from agents.retraining.model import Floats
 from agents.retraining.program import OccupancyProgram
@@ -20,7 +22,7 @@ from agents.retraining.samples import Samples, empirical_model
 from agents.retraining.tabular import TabularPolicy
 from agents.retraining.tabular_algorithm import TabularAlgorithm
 from perf_envs import PerformativeMDP
-from perf_envs.validation import check_count, check_number
+from perf_envs.validation import check_number
 
 
 class RepeatedRetraining(TabularAlgorithm):
@@ -47,6 +49,8 @@ class RepeatedRetraining(TabularAlgorithm):
         ValueError: an argument is out of range, or the environment is not a performative world.
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {"k": count(), "ascent_rate": or_none(number(above=0.0))}
+
     def __init__(
         self,
         policy: str | type[TabularPolicy],
@@ -66,13 +70,8 @@ class RepeatedRetraining(TabularAlgorithm):
         device: torch.device | str = "cpu",
         _init_setup_model: bool = True,
     ) -> None:
-        self.k, self.v = k, v
-        self._weights = round_weights(k, v)
-        if ascent_rate is not None and regularizer != "l2":
-            raise ValueError(f"regularizer must be 'l2' with an ascent_rate, got {regularizer!r}")
-        self.ascent_rate = None if ascent_rate is None else check_number("ascent_rate", ascent_rate, above=0.0)
+        self.k, self.v, self.ascent_rate = k, v, ascent_rate
         self.regularization, self.regularizer = regularization, regularizer
-        OccupancyProgram([1.0], 0.5, regularization, regularizer)  # checks them before anything is built
         super().__init__(
             policy,
             env,
@@ -86,6 +85,14 @@ class RepeatedRetraining(TabularAlgorithm):
             device=device,
             _init_setup_model=_init_setup_model,
         )
+
+    def check_settings(self) -> None:
+        """Check all settings, alone and together."""
+        super().check_settings()
+        round_weights(self.k, self.v)
+        if self.ascent_rate is not None and self.regularizer != "l2":
+            raise ValueError(f"regularizer must be 'l2' with an ascent_rate, got {self.regularizer!r}")
+        OccupancyProgram([1.0], 0.5, self.regularization, self.regularizer)
 
     def _prepare(self, problem: PerformativeMDP) -> None:
         self._rounds: list[Samples] = []
@@ -103,7 +110,9 @@ class RepeatedRetraining(TabularAlgorithm):
         """Retrain, once the policy has been deployed ``k`` times."""
         if len(self._rounds) < self.k:
             return
-        used = [(samples, w) for samples, w in zip(self._rounds, self._weights, strict=True) if w > 0.0]
+        # As many as there are to be, also where k was made smaller while rounds were collected.
+        kept, shares = self._rounds[-self.k :], round_weights(self.k, self.v)
+        used = [(samples, share) for samples, share in zip(kept, shares, strict=True) if share > 0.0]
         rounds, weights = zip(*used, strict=True)
         self._rounds = []
         model = empirical_model(rounds, self._rho, self.policy.table.shape[1], weights, "avoid")
@@ -143,6 +152,12 @@ class ZerothOrderFrankWolfe(TabularAlgorithm):
         ValueError: an argument is out of range, or the environment is not a performative world.
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "n_directions": count(),
+        "border": number(above=0.0, below=1.0),
+        "step_size": or_none(number(above=0.0, at_most=1.0)),
+    }
+
     def __init__(
         self,
         policy: str | type[TabularPolicy],
@@ -161,12 +176,7 @@ class ZerothOrderFrankWolfe(TabularAlgorithm):
         device: torch.device | str = "cpu",
         _init_setup_model: bool = True,
     ) -> None:
-        self.n_directions = check_count("n_directions", n_directions)
-        self.border = check_number("border", border, above=0.0, below=1.0)
-        self.radius = (
-            0.9 * self.border if radius is None else check_number("radius", radius, above=0.0, below=self.border)
-        )
-        self.step_size = None if step_size is None else check_number("step_size", step_size, above=0.0, at_most=1.0)
+        self.n_directions, self.border, self.radius, self.step_size = n_directions, border, radius, step_size
         super().__init__(
             policy,
             env,
@@ -181,8 +191,20 @@ class ZerothOrderFrankWolfe(TabularAlgorithm):
             _init_setup_model=_init_setup_model,
         )
 
+    def check_settings(self) -> None:
+        """Check all settings, alone and together."""
+        super().check_settings()
+        if self.radius is not None:
+            check_number("radius", self.radius, above=0.0, below=self.border)
+        if self.env is not None:
+            check_number("border", self.border, above=0.0, below=1.0 / int(self.action_space.n))  # type: ignore[attr-defined]
+
+    @property
+    def _length(self) -> float:
+        """Length of the perturbations."""
+        return 0.9 * self.border if self.radius is None else self.radius
+
     def _prepare(self, problem: PerformativeMDP) -> None:
-        check_number("border", self.border, above=0.0, below=1.0 / problem.n_actions)
         self._directions: list[Floats] = []
         self._values: list[float] = []
 
@@ -195,7 +217,7 @@ class ZerothOrderFrankWolfe(TabularAlgorithm):
         if ahead:
             self._directions.append(sphere_direction((table.shape[0], table.shape[1]), self._rng))
         self._last_obs = env.reset()  # type: ignore[assignment]
-        samples = self._play(env, callback, table + (1 if ahead else -1) * self.radius * self._directions[-1])
+        samples = self._play(env, callback, table + (1 if ahead else -1) * self._length * self._directions[-1])
         if samples is not None:
             self._values.append(_first_returns(samples, env.num_envs, self.gamma))
         return samples is not None
@@ -207,7 +229,7 @@ class ZerothOrderFrankWolfe(TabularAlgorithm):
         values = np.array(self._values).reshape(-1, 2)
         total = np.einsum("n,nsa->sa", values[:, 0] - values[:, 1], np.stack(self._directions))
         table = self.policy.table.numpy().copy()
-        gradient = gradient_scale(table.shape[0], table.shape[1], self.n_directions, self.radius) * total
+        gradient = gradient_scale(table.shape[0], table.shape[1], len(self._directions), self._length) * total
         direction = best_vertex(gradient, self.border) - table
         step_size = 2.0 / (self._n_updates + 2.0) if self.step_size is None else self.step_size
         self.policy.set_table(table + step_size * direction)

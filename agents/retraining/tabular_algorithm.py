@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from agents.common.deploying import log_deployment, tabular_problem
 from agents.common.notices import FitCheck, notice_evaluation
 from agents.common.path import PathCheck
+from agents.common.settings import OwnOrWorldsDiscount, Rule, number, or_none
 from agents.retraining.model import Floats
 from agents.retraining.samples import Samples
 from agents.retraining.tabular import TabularPolicy
 from perf_envs import PerformativeMDP
-from perf_envs.validation import check_count, check_number
 
 
-class TabularAlgorithm(OnPolicyAlgorithm):
+class TabularAlgorithm(OwnOrWorldsDiscount):
     """What the methods share: a policy table, deployed at the start of every rollout, and the samples of the rollout.
 
     The start distribution of the world and its discount are known; its answer is not.
@@ -43,20 +44,18 @@ class TabularAlgorithm(OnPolicyAlgorithm):
     deploys_itself = True
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"TabularPolicy": TabularPolicy}
     policy: TabularPolicy  # type: ignore[assignment]
+    rules: ClassVar[Mapping[str, Rule]] = {"gamma": or_none(number(above=0.0, below=1.0))}
 
     def __init__(
         self, policy: str | type[TabularPolicy], env: GymEnv | str, n_steps: int, gamma: float | None, **arguments: Any
     ) -> None:
-        if gamma is not None:
-            check_number("gamma", gamma, above=0.0, below=1.0)
-        self._own_discount = gamma
         ready = arguments.pop("_init_setup_model", True)
         super().__init__(
             policy,  # type: ignore[arg-type]
             env,
             learning_rate=0.0,
-            n_steps=check_count("n_steps", n_steps),
-            gamma=0.99 if gamma is None else gamma,
+            n_steps=n_steps,
+            gamma=self._first_discount(gamma),
             gae_lambda=1.0,
             ent_coef=0.0,
             vf_coef=0.0,
@@ -70,7 +69,7 @@ class TabularAlgorithm(OnPolicyAlgorithm):
         if ready:
             self._setup_model()
 
-    def _setup_model(self) -> None:
+    def _build(self) -> None:
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self._rng = np.random.default_rng(self.seed if self.seed is None else (self.seed, 1))
@@ -81,14 +80,17 @@ class TabularAlgorithm(OnPolicyAlgorithm):
         if self.env is not None:
             self._meet_world(self.env)
 
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Change the environment, as in Stable-Baselines3; rounds of the world before are forgotten."""
+        venv = self._wrap_env(env, self.verbose)
+        check_for_correct_spaces(venv, self.observation_space, self.action_space)
+        _problem_of(venv)
+        super().set_env(venv, force_reset=force_reset)
+        self._meet_world(venv)
+
     def _meet_world(self, env: VecEnv) -> None:
-        problem = tabular_problem(env)
-        if problem is None:
-            raise ValueError(f"env must be a performative world with Discrete states and actions, got {env}")
-        if unwrap_vec_normalize(env) is not None:
-            raise ValueError("env must not be normalised: states are indices and rewards are in the world's own units")
-        if self._own_discount is None:
-            self.gamma = problem.gamma
+        problem = _problem_of(env)
+        self._take_discount(problem)
         self._rho: Floats = problem.rho.numpy()
         env.env_method("set_deployment", "declared")
         self._fit, self._path = FitCheck(), PathCheck(env, rewards=False)
@@ -133,3 +135,13 @@ class TabularAlgorithm(OnPolicyAlgorithm):
             self._update_info_buffer(infos, dones)
         callback.on_rollout_end()
         return Samples(*(np.concatenate(column) for column in zip(*steps, strict=True)))
+
+
+def _problem_of(env: VecEnv) -> PerformativeMDP:
+    """Return the world of an environment, or raise ``ValueError``."""
+    problem = tabular_problem(env)
+    if problem is None:
+        raise ValueError(f"env must be a performative world with Discrete states and actions, got {env}")
+    if unwrap_vec_normalize(env) is not None:
+        raise ValueError("env must not be normalised: states are indices and rewards are in the world's own units")
+    return problem
