@@ -132,10 +132,16 @@ class Dynamics(PickledByValue):
 
     def expected_next(self, values: Tensor) -> Tensor:
         """Return ``sum_s' P(s'|s,a) values[s']`` as ``[S, A]``."""
-        if self.is_dense:
-            return self.probs @ values
-        following = values[self.successors]
-        return torch.einsum("sak,sk->sa" if following.dim() == 2 else "sak,sak->sa", self.probs, following)
+        return self.probs @ values if self.is_dense else self.expectation(values[self.successors])
+
+    def changes(self, values: Tensor) -> Tensor:
+        """Return ``values[s'] - values[s]`` of every outcome, shaped as the successors, ``[S, K]`` or ``[S, A, K]``."""
+        before = values.reshape(-1, *[1] * (self.successors.dim() - 1))
+        return values[self.successors] - before
+
+    def expectation(self, outcomes: Tensor) -> Tensor:
+        """Return the mean ``[S, A]`` of what depends on the outcome, ``[S, K]`` or ``[S, A, K]``."""
+        return torch.einsum("sak,sk->sa" if outcomes.dim() == 2 else "sak,sak->sa", self.probs, outcomes)
 
     def check_policy(self, pi: object, name: str = "pi") -> Tensor:
         """Return ``pi`` as a float64 tensor ``[S, A]`` or raise ``ValueError``."""

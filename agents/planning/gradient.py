@@ -48,7 +48,8 @@ def gradient_ascent(
         step: ``"adam"`` or ``"fixed"``.
         learning_rate: 0.1 for Adam and 1.0 for fixed steps by default.
         initial_policy: start, ``[S, A]`` with positive entries; the uniform policy by default.
-        tolerance: first-order gap of the ascended objective, relative to the value, at which it has converged.
+        tolerance: first-order gap of the ascended objective, relative to the scale of the values, at which it has
+            converged.
 
     Returns:
         The last policy met; ``history`` has the values of all.
@@ -92,8 +93,8 @@ def natural_policy_gradient(
         max_divergence: trust region: steps are shortened to this expected KL divergence, in nats.
         features: ``phi [S, A, K]``; ``None`` for tables.
         initial_policy: start ``pi_0``, ``[S, A]`` with positive entries; the uniform policy by default.
-        tolerance: gap, relative to the value, at which it has converged: the first-order gap on tables, the length of
-            the gradient in ``theta`` with features.
+        tolerance: gap, relative to the scale of the values, at which it has converged: the first-order gap on tables,
+            the length of the gradient in ``theta`` with features.
     """
     rate = check_number("learning_rate", learning_rate, above=0.0)
     objective = Objective.constant(performative_coef, entropy_coef)

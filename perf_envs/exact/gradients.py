@@ -93,7 +93,7 @@ def gradient_terms(
     if not with_response:
         return GradientTerms(policy, torch.zeros_like(policy), evaluation, occupancy)
     # d, pi, A and V are numbers here; only P_pi and r_pi move with pi.
-    payoff = answer.rewards + problem.gamma * answer.expected_next(evaluation.state_values)
+    payoff = answer.rewards + problem.gamma * answer.expected_next(evaluation.levelled_values())
     if not payoff.requires_grad:
         raise ValueError(
             "the response map returned dynamics without gradients: the performative gradient needs one that is "
