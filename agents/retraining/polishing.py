@@ -86,9 +86,9 @@ def polish_entropy(
     """
 
     def dual(h: Floats) -> tuple[float, Floats, Floats]:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # a step too far is infinitely bad
             d = np.exp((rewards - flow.T @ h) / weight - 1.0)
-        return float(supply @ h + weight * d.sum()), d, flow @ d - supply
+            return float(supply @ h + weight * d.sum()), d, flow @ d - supply
 
     value, d, excess = dual(h)
     best = (np.inf, h, d)
