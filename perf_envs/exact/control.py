@@ -7,7 +7,7 @@ from torch import Tensor
 
 from perf_envs.dynamics import Dynamics
 from perf_envs.exact.optima import best_known
-from perf_envs.exact.values import check_problem, evaluate, performative_value
+from perf_envs.exact.values import check_dynamics, check_problem, evaluate, performative_value
 from perf_envs.problem import PerformativeMDP
 from perf_envs.validation import policy_or_uniform
 
@@ -25,7 +25,11 @@ def optimal_policy(dynamics: Dynamics, start: Tensor | None = None) -> tuple[Ten
     Args:
         dynamics: the world as it stands; gradients are ignored.
         start: a policy to start from; its greedy improvement is the first iterate.
+
+    Raises:
+        ValueError: ``dynamics`` are none, or ``start`` is not a policy.
     """
+    check_dynamics(dynamics)
     dynamics = dynamics.detach()
     pi = policy_or_uniform(start, dynamics.n_states, dynamics.n_actions, "start")
     for _ in range(_MAX_IMPROVEMENTS):

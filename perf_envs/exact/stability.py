@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from perf_envs.exact.control import optimal_policy
-from perf_envs.exact.values import evaluate
+from perf_envs.exact.values import check_problem, evaluate
 from perf_envs.problem import PerformativeMDP
 from perf_envs.validation import as_policy, check_count
 
@@ -52,6 +52,7 @@ def stable_policy(
     Warns:
         UserWarning: the iterations ran out before the one or the other.
     """
+    check_problem(problem)
     check_count("n_iterations", n_iterations)
     if start is None:
         pi, _ = optimal_policy(problem.unshifted())

@@ -187,6 +187,12 @@ def check_problem(problem: object) -> None:
         raise ValueError(f"problem must be a PerformativeMDP (env.unwrapped.problem), got {type(problem).__name__}")
 
 
+def check_dynamics(dynamics: object) -> None:
+    """Raise ``ValueError`` unless these are :class:`Dynamics`."""
+    if not isinstance(dynamics, Dynamics):
+        raise ValueError(f"dynamics must be Dynamics (problem.response(pi)), got {type(dynamics).__name__}")
+
+
 def _evaluations(model: Model, pi: object, entropy_coef: float) -> list[Evaluation]:
     """Evaluate ``pi`` in fixed dynamics, or in the answer of every realisation of a problem."""
     if isinstance(model, Dynamics):
