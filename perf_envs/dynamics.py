@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from perf_envs.pickling import PickledByValue
-from perf_envs.validation import as_policy, check_distributions, check_number
+from perf_envs.validation import as_floats, as_policy, check_distributions, check_number
 
 
 class Shift(NamedTuple):
@@ -74,11 +74,11 @@ class Dynamics(PickledByValue):
     @classmethod
     def from_dense(cls, transitions: object, rewards: object, **fields: object) -> Dynamics:
         """Build dynamics from ``P [S, A, S]`` and ``r [S, A]``; further fields as in the constructor."""
-        probs = torch.as_tensor(transitions, dtype=torch.float64)
+        probs = as_floats("transitions", transitions)
         return cls(
             successors=torch.arange(probs.shape[-1]).expand(len(probs), -1),
             probs=probs,
-            rewards=torch.as_tensor(rewards, dtype=torch.float64),
+            rewards=as_floats("rewards", rewards),
             **fields,  # type: ignore[arg-type]
         )
 

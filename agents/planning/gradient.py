@@ -21,7 +21,7 @@ from agents.planning.ascent import (
 from agents.planning.compatible import LogLinear
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
-from perf_envs.validation import check_choice, check_count, check_number
+from perf_envs.validation import as_floats, check_choice, check_count, check_number
 
 #: A barrier's gradients shrink by orders of magnitude on the way to its maximum; Adam has to forget the first ones.
 _BARRIER_BETAS = (0.9, 0.99)
@@ -155,7 +155,7 @@ def log_barrier(
 
 
 def _check_features(features: object, problem: PerformativeMDP) -> Tensor:
-    phi = torch.as_tensor(features, dtype=torch.float64).detach()
+    phi = as_floats("features", features).detach()
     if phi.dim() != 3 or tuple(phi.shape[:2]) != (problem.n_states, problem.n_actions) or phi.shape[2] == 0:
         raise ValueError(
             f"features must have shape ({problem.n_states}, {problem.n_actions}, K), got {tuple(phi.shape)}"

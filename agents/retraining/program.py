@@ -28,7 +28,7 @@ from agents.retraining.model import Floats, Ints, TabularModel
 from agents.retraining.polishing import polish_entropy, polish_linear, polish_quadratic
 from agents.retraining.structure import ProgramStructure, entropy_matrix, sign_matrix
 from perf_envs import Dynamics
-from perf_envs.validation import check_choice, check_distributions, check_number
+from perf_envs.validation import as_floats, check_choice, check_distributions, check_number
 
 REGULARIZERS = ("l2", "entropy")
 #: Largest scaled residual of the optimality conditions that a solution may have.
@@ -112,7 +112,7 @@ class OccupancyProgram:
     """
 
     def __init__(self, rho: object, gamma: float, regularization: float = 1.0, regularizer: str = "l2") -> None:
-        start = torch.as_tensor(rho, dtype=torch.float64)
+        start = as_floats("rho", rho)
         check_distributions("rho", start, "state")
         self.rho: Floats = start.numpy()
         self.gamma = check_number("gamma", gamma, above=0.0, below=1.0)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from perf_envs.exact.values import Evaluation, check_problem, evaluate, mean
 from perf_envs.problem import PerformativeMDP
-from perf_envs.validation import as_policy
+from perf_envs.validation import as_floats, as_policy
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def performative_gradient(
             map does not pass gradients on.
     """
     check_problem(problem)
-    table = torch.as_tensor(logits, dtype=torch.float64).detach()
+    table = as_floats("logits", logits).detach()
     if tuple(table.shape) != (problem.n_states, problem.n_actions):
         raise ValueError(f"logits must have shape ({problem.n_states}, {problem.n_actions}), got {tuple(table.shape)}")
     if not bool(torch.isfinite(table).all()):
