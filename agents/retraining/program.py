@@ -33,6 +33,10 @@ from perf_envs.validation import as_floats, check_choice, check_distributions, c
 REGULARIZERS = ("l2", "entropy")
 #: Largest scaled residual of the optimality conditions that a solution may have.
 LARGEST_RESIDUAL = 1e-8
+#: Share of the multipliers that counts as size in the residual: what they leave to rounding cannot be asked for.
+_ROUNDED = 1e-7
+#: How many times the rewards multipliers may be large before the program is seen from the uniform policy.
+_OUTWEIGHS = 1e5
 #: Share of the total mass below which a state counts as never visited: its conditional distribution would be rounding.
 _NEVER = 1e-13
 
@@ -124,8 +128,9 @@ class OccupancyProgram:
         """Solve the program of a world.
 
         The residual is the largest of ``|F d - b| / (1 + max d)`` (flow constraints) and, with ``A = r - F'h`` and
-        ``g = A - grad Omega(d)``, ``|min(d, -g)| / (1 + max |r| + lambda max d)`` over pairs: it is zero if and only
-        if ``d`` is optimal, and bounds stationarity, dual feasibility and complementarity together. With entropy,
+        ``g = A - grad Omega(d)``, ``|min(d, -g)| / (max |r| + lambda max d + 1e-7 max |h|)`` over pairs: it is
+        zero if and only if ``d`` is optimal, and bounds stationarity, dual feasibility and complementarity together
+        (the last term is for the rounding of ``h``). With entropy,
         where ``d > 0``, the second is ``|d - exp(A / lambda - 1)| / (1 + max d)``.
 
         Args:
@@ -161,6 +166,8 @@ class OccupancyProgram:
         best, status = (np.inf, c, c, 0), ""
         for attempt in ("plain", "tight", "levelled"):
             levelled = attempt == "levelled"
+            if levelled:  # from here on the residual is relative to what is left of the rewards
+                best = (np.inf, c, c, 0)
             level = of_uniform_policy(flow, supply, c, structure.row_of) if levelled else as_given(flow, c)
             inner = self._interior_point(structure, flow, supply, level, attempt)
             status = inner.status
@@ -168,7 +175,8 @@ class OccupancyProgram:
                 residual = self.residual(flow, supply, level.rewards, d, h)
                 if residual < best[0]:
                     best = (residual, d, level.values + h, inner.n_iter)
-            if best[0] <= LARGEST_RESIDUAL:
+            outweighed = float(np.abs(best[2]).max()) > _OUTWEIGHS * float(np.abs(c).max())
+            if best[0] <= LARGEST_RESIDUAL and (levelled or not outweighed):
                 return best
         raise RuntimeError(
             f"the occupancy program was solved to a residual of {best[0]:.1e} only, with regularization "
@@ -191,7 +199,8 @@ class OccupancyProgram:
                 best = np.exp(advantages / weight - 1.0)
             return max(primal, float(np.abs(d - best).max()) / (1.0 + float(np.abs(d).max())))
         natural = np.abs(np.minimum(d, weight * d - advantages)).max()
-        return max(primal, float(natural) / (1.0 + float(np.abs(c).max()) + weight * float(np.abs(d).max())))
+        size = float(np.abs(c).max()) + weight * float(np.abs(d).max()) + _ROUNDED * float(np.abs(h).max())
+        return max(primal, float(natural) / (size or 1.0))
 
     def _interior_point(
         self, structure: ProgramStructure, flow: sp.csc_array, supply: Floats, level: Level, attempt: str

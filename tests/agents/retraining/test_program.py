@@ -225,6 +225,17 @@ def test_a_constant_in_the_rewards_does_not_change_the_linear_program(offset):
         np.testing.assert_array_equal(occupancy_program(dynamics, 0.0).policy, best)
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e-6, 1e6])
+@pytest.mark.parametrize(("regularizer", "regularization"), [("l2", 0.0), ("l2", 0.01), ("entropy", 0.05)])
+def test_the_unit_of_the_rewards_does_not_matter(regularizer, regularization, unit):
+    for dynamics in answers(SOFTMAX):
+        scaled = Dynamics.from_dense(dynamics.probs, unit * dynamics.rewards, gamma=dynamics.gamma, rho=dynamics.rho)
+        expected = occupancy_program(dynamics, regularization, regularizer)
+        found = occupancy_program(scaled, unit * regularization, regularizer)
+        np.testing.assert_allclose(found.occupancy, expected.occupancy, atol=1e-7)
+        assert found.objective == pytest.approx(unit * expected.objective, rel=1e-6)
+
+
 def test_too_little_entropy_for_floating_point_is_refused_as_such():
     with pytest.raises(RuntimeError, match=r"residual of .* only, with regularization 1e-12 and gamma 0\.9"):
         occupancy_program(answers(SOFTMAX)[0], 1e-12, "entropy")
