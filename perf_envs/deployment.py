@@ -16,7 +16,7 @@ from perf_envs.fit import Fit, add_counts
 from perf_envs.problem import PerformativeMDP
 from perf_envs.rounds import Deployment, Rounds
 from perf_envs.sampling import StepSampler
-from perf_envs.validation import as_policy
+from perf_envs.validation import as_policy, check_numbered_from_zero
 
 __all__ = ["Deployment", "World", "policy_table"]
 
@@ -166,9 +166,12 @@ def policy_table(policy: Any, observations: Any, n_actions: int, deterministic: 
         deterministic: ask models for their deterministic action instead of their probabilities.
 
     Raises:
-        ValueError: ``policy`` is none of these, it has a memory, or what it returns is not a policy table.
+        ValueError: ``policy`` is none of these, it has a memory, what it returns is not a policy table, or it is for
+            states or actions that are not numbered from 0.
     """
     network = getattr(policy, "policy", policy)
+    for part in ("observation_space", "action_space"):
+        check_numbered_from_zero(f"{part} of the policy", getattr(policy, part, None))
     if hasattr(network, "get_distribution") and not deterministic:
         table = _network_probabilities(network, observations)
     elif hasattr(policy, "predict"):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from perf_envs.pickling import PickledByValue
-from perf_envs.validation import as_policy, check_distributions, check_number
+from perf_envs.validation import as_floats, as_policy, check_distributions, check_number
 
 
 class Shift(NamedTuple):
@@ -74,11 +74,11 @@ class Dynamics(PickledByValue):
     @classmethod
     def from_dense(cls, transitions: object, rewards: object, **fields: object) -> Dynamics:
         """Build dynamics from ``P [S, A, S]`` and ``r [S, A]``; further fields as in the constructor."""
-        probs = torch.as_tensor(transitions, dtype=torch.float64)
+        probs = as_floats("transitions", transitions)
         return cls(
             successors=torch.arange(probs.shape[-1]).expand(len(probs), -1),
             probs=probs,
-            rewards=torch.as_tensor(rewards, dtype=torch.float64),
+            rewards=as_floats("rewards", rewards),
             **fields,  # type: ignore[arg-type]
         )
 
@@ -132,10 +132,16 @@ class Dynamics(PickledByValue):
 
     def expected_next(self, values: Tensor) -> Tensor:
         """Return ``sum_s' P(s'|s,a) values[s']`` as ``[S, A]``."""
-        if self.is_dense:
-            return self.probs @ values
-        following = values[self.successors]
-        return torch.einsum("sak,sk->sa" if following.dim() == 2 else "sak,sak->sa", self.probs, following)
+        return self.probs @ values if self.is_dense else self.expectation(values[self.successors])
+
+    def changes(self, values: Tensor) -> Tensor:
+        """Return ``values[s'] - values[s]`` of every outcome, shaped as the successors, ``[S, K]`` or ``[S, A, K]``."""
+        before = values.reshape(-1, *[1] * (self.successors.dim() - 1))
+        return values[self.successors] - before
+
+    def expectation(self, outcomes: Tensor) -> Tensor:
+        """Return the mean ``[S, A]`` of what depends on the outcome, ``[S, K]`` or ``[S, A, K]``."""
+        return torch.einsum("sak,sk->sa" if outcomes.dim() == 2 else "sak,sak->sa", self.probs, outcomes)
 
     def check_policy(self, pi: object, name: str = "pi") -> Tensor:
         """Return ``pi`` as a float64 tensor ``[S, A]`` or raise ``ValueError``."""

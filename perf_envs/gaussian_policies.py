@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from perf_envs.deployment import check_memoryless, predicted
+from perf_envs.validation import describe
 
 Table = NDArray[np.float64]
 
@@ -63,7 +64,9 @@ def check_table(name: str, value: Any, shape: tuple[int, ...]) -> Table:
     try:
         table = np.asarray(_detached(value), dtype=np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} of the policy must be an array {list(shape)}, got {value!r}") from None
+        raise ValueError(
+            f"{name} of the policy must be an array of numbers {list(shape)}, got {describe(value)}"
+        ) from None
     if table.shape != shape:
         raise ValueError(f"{name} of the policy must have shape {shape}, got {table.shape}")
     if not np.isfinite(table).all():

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from perf_envs.dynamics import Dynamics
 from perf_envs.pickling import PickledByValue
-from perf_envs.validation import as_policy, check_count, check_distributions, check_number
+from perf_envs.validation import as_floats, as_policy, check_count, check_distributions, check_number
 
 
 class ResponseMap(PickledByValue):
@@ -92,7 +92,7 @@ class PerformativeMDP(PickledByValue):
         self, response: Callable[[Tensor], Dynamics], rho: object, gamma: float, n_actions: int | None = None
     ) -> None:
         self.gamma = check_number("gamma", gamma, above=0.0, below=1.0)
-        self.rho = torch.as_tensor(rho, dtype=torch.float64).clone()
+        self.rho = as_floats("rho", rho).clone()
         if self.rho.dim() != 1:
             raise ValueError(f"rho must have shape [S], got {tuple(self.rho.shape)}")
         check_distributions("rho", self.rho, "state")

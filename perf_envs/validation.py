@@ -62,10 +62,19 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
 
 
 def did_you_mean(value: object, options: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the nearest option, or an empty string."""
+    """Return ``" (did you mean 'x'?)"`` for the nearest option, or an empty string if none is near.
+
+    Near are options that differ in at most a third of their letters, and those that begin or end with the whole value.
+    """
     lowered = {option.lower(): option for option in options}
-    nearest = difflib.get_close_matches(str(value).lower(), lowered, n=1, cutoff=0.5)
-    return f" (did you mean {lowered[nearest[0]]!r}?)" if nearest else ""
+    typed = str(value).lower()
+    for option in difflib.get_close_matches(typed, lowered, n=3, cutoff=0.5):
+        common = sum(block.size for block in difflib.SequenceMatcher(None, typed, option).get_matching_blocks())
+        longer = max(len(typed), len(option))
+        part = len(typed) > 3 and (option.startswith(typed) or option.endswith(typed))
+        if part or longer - common <= max(1, longer // 3):
+            return f" (did you mean {lowered[option]!r}?)"
+    return ""
 
 
 def as_policy(pi: object, n_states: int, n_actions: int, name: str = "pi") -> Tensor:
@@ -85,7 +94,7 @@ def as_policy(pi: object, n_states: int, n_actions: int, name: str = "pi") -> Te
         # Through numpy, so that lists become double precision; a copy, so that views and read-only arrays pass too.
         table = pi if isinstance(pi, Tensor) else torch.from_numpy(np.array(pi))
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name} must be an array [{n_states}, {n_actions}], got {type(pi).__name__}") from None
+        raise ValueError(f"{name} must be an array of numbers [{n_states}, {n_actions}], got {describe(pi)}") from None
     if table.is_complex():
         raise ValueError(f"{name} must be real, got {table.dtype}")
     if tuple(table.shape) != (n_states, n_actions):
@@ -94,6 +103,32 @@ def as_policy(pi: object, n_states: int, n_actions: int, name: str = "pi") -> Te
     policy = table.to(torch.float64)
     check_distributions(name, policy, "state", tolerance)
     return policy if tolerance <= 1e-8 else policy / policy.sum(-1, keepdim=True)
+
+
+def as_floats(name: str, value: object) -> Tensor:
+    """Return numbers as a float64 tensor, or raise ``ValueError``; an autograd history stays."""
+    try:
+        return torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} must be an array of numbers, got {describe(value)}") from None
+
+
+def check_numbered_from_zero(name: str, space: object) -> None:
+    """Raise ``ValueError`` for a ``Discrete`` space that does not start at 0: worlds number states and actions so."""
+    if getattr(space, "start", 0) != 0:
+        raise ValueError(f"{name} must be numbered from 0, as the states and actions of worlds are, got {space}")
+
+
+def describe(value: object) -> str:
+    """Return what a value is, as far as it could be the wrong thing where an array was expected."""
+    kind = type(value).__name__
+    if isinstance(value, np.ndarray):
+        return f"{kind} of {value.dtype} with shape {value.shape}"
+    if isinstance(value, list | tuple):
+        lengths = {len(row) if isinstance(row, list | tuple | np.ndarray) else 0 for row in value}
+        if len(lengths) > 1:
+            return f"{kind} with rows of {min(lengths)} to {max(lengths)} entries"
+    return kind
 
 
 def policy_or_uniform(policy: object | None, n_states: int, n_actions: int, name: str = "pi") -> Tensor:

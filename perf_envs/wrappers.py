@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from perf_envs.deployment import policy_table
 from perf_envs.dynamics import Dynamics, Shift
 from perf_envs.problem import PerformativeMDP
+from perf_envs.validation import check_numbered_from_zero
 
 #: A table of observations ``[S, ...]``, or several by name.
 Observations = Any
@@ -36,12 +37,14 @@ class StateObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructorA
             numbers in single precision as agents use them. Three-dimensional ``uint8`` observations are images.
 
     Raises:
-        ValueError: ``env`` does not show states, or a table has not one finite row per state.
+        ValueError: ``env`` does not show states, does not number its actions from 0, or a table has not one finite row
+            per state.
     """
 
     def __init__(self, env: gym.Env[Any, Any], observations: Observations, dtype: DTypes | None = None) -> None:
         problem = env.get_wrapper_attr("problem") if env.has_wrapper_attr("problem") else None
         self._table = _read(observations, dtype, _count_states(problem, env.observation_space))
+        check_numbered_from_zero("action space of env", env.action_space)
         RecordConstructorArgs.__init__(self, observations=_as_lists(self._table), dtype=_dtypes(self._table))
         gym.ObservationWrapper.__init__(self, env)
         self.observation_space = _space(self._table)
@@ -84,6 +87,7 @@ class VectorStateObservation(VectorWrapper[Any, Any, Any, Any, Any]):
         super().__init__(env)
         problem = getattr(env, "problem", None)
         self._table = _read(observations, dtype, _count_states(problem, env.single_observation_space))
+        check_numbered_from_zero("action space of env", env.single_action_space)
         self.single_observation_space = _space(self._table)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
 

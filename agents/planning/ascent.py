@@ -22,6 +22,8 @@ from perf_envs.exact import GradientTerms, advantages, gradient_terms
 from perf_envs.validation import as_policy, check_choice, check_number, policy_or_uniform
 
 Coefficient = Callable[[float], float]
+#: Values agree to about this, relative to their size.
+_ROUNDING = 1e-13
 #: Turns the centred gradient with respect to the table ``[S, A]`` and what it came from into the change of the logits.
 Step = Callable[[Tensor, GradientTerms], Tensor]
 
@@ -153,8 +155,18 @@ def reward_scale(problem: PerformativeMDP) -> float:
 
 
 def value_scale(problem: PerformativeMDP) -> float:
-    """Return the size of the values of a world, at least 1: what tolerances are relative to."""
-    return max(1.0, float(problem.unshifted().rewards.abs().max()) / (1.0 - problem.gamma))
+    """Return what tolerances are relative to: the size of the rewards, or their range if less, over ``1 - gamma``.
+
+    A constant in the rewards makes values large without making any policy better than another: it does not count.
+    """
+    rewards = problem.unshifted().rewards
+    size = min(float(rewards.abs().max()), float(rewards.max() - rewards.min()))
+    return (size or float(rewards.abs().max()) or 1.0) / (1.0 - problem.gamma)
+
+
+def value_rounding(problem: PerformativeMDP) -> float:
+    """Return by how much values may be off for rounding: a constant in the rewards does count."""
+    return _ROUNDING * max(1.0, float(problem.unshifted().rewards.abs().max()) / (1.0 - problem.gamma))
 
 
 def natural_step(learning_rate: float, max_divergence: float = torch.inf) -> Step:

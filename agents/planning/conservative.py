@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from agents.planning.ascent import first_order_gap, value_scale
+from agents.planning.ascent import first_order_gap, value_rounding, value_scale
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
 from perf_envs.exact import GradientTerms, decoupled_value, gradient_terms, performative_value
@@ -24,8 +24,6 @@ from perf_envs.validation import check_count, check_number, policy_or_uniform
 
 #: A mixture this small changes nothing but the last digits.
 _SMALLEST_SHARE = 1e-12
-#: Values agree to about this, relative to their size.
-_ROUNDING = 1e-13
 
 
 def conservative_policy_iteration(
@@ -43,7 +41,7 @@ def conservative_policy_iteration(
         performative_coef: 1 climbs the performative value, 0 the value in the world as it stands (to a stable point).
         n_iterations: mixtures at most.
         initial_policy: start, ``[S, A]``; the uniform policy by default.
-        tolerance: first-order gap, relative to the value, at which it has converged.
+        tolerance: first-order gap, relative to the scale of the values, at which it has converged.
     """
     pi = policy_or_uniform(initial_policy, problem.n_states, problem.n_actions, "initial_policy")
     floor = check_number("tolerance", tolerance, at_least=0.0) * value_scale(problem)
@@ -64,7 +62,7 @@ def conservative_policy_iteration(
             share = min(1.0, gap / (caution * curvature))
             mixed = (1.0 - share) * pi + share * greedy
             bound = share * gap - 0.5 * share**2 * caution * curvature
-            if value_of(mixed) - history[-1] >= bound - _ROUNDING * value_scale(problem) or share < _SMALLEST_SHARE:
+            if value_of(mixed) - history[-1] >= bound - value_rounding(problem) or share < _SMALLEST_SHARE:
                 break
             caution *= 2.0
         if share < _SMALLEST_SHARE:

@@ -21,7 +21,7 @@ from agents.planning.ascent import (
 from agents.planning.compatible import LogLinear
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
-from perf_envs.validation import check_choice, check_count, check_number
+from perf_envs.validation import as_floats, check_choice, check_count, check_number
 
 #: A barrier's gradients shrink by orders of magnitude on the way to its maximum; Adam has to forget the first ones.
 _BARRIER_BETAS = (0.9, 0.99)
@@ -48,7 +48,8 @@ def gradient_ascent(
         step: ``"adam"`` or ``"fixed"``.
         learning_rate: 0.1 for Adam and 1.0 for fixed steps by default.
         initial_policy: start, ``[S, A]`` with positive entries; the uniform policy by default.
-        tolerance: first-order gap of the ascended objective, relative to the value, at which it has converged.
+        tolerance: first-order gap of the ascended objective, relative to the scale of the values, at which it has
+            converged.
 
     Returns:
         The last policy met; ``history`` has the values of all.
@@ -92,8 +93,8 @@ def natural_policy_gradient(
         max_divergence: trust region: steps are shortened to this expected KL divergence, in nats.
         features: ``phi [S, A, K]``; ``None`` for tables.
         initial_policy: start ``pi_0``, ``[S, A]`` with positive entries; the uniform policy by default.
-        tolerance: gap, relative to the value, at which it has converged: the first-order gap on tables, the length of
-            the gradient in ``theta`` with features.
+        tolerance: gap, relative to the scale of the values, at which it has converged: the first-order gap on tables,
+            the length of the gradient in ``theta`` with features.
     """
     rate = check_number("learning_rate", learning_rate, above=0.0)
     objective = Objective.constant(performative_coef, entropy_coef)
@@ -154,7 +155,7 @@ def log_barrier(
 
 
 def _check_features(features: object, problem: PerformativeMDP) -> Tensor:
-    phi = torch.as_tensor(features, dtype=torch.float64).detach()
+    phi = as_floats("features", features).detach()
     if phi.dim() != 3 or tuple(phi.shape[:2]) != (problem.n_states, problem.n_actions) or phi.shape[2] == 0:
         raise ValueError(
             f"features must have shape ({problem.n_states}, {problem.n_actions}, K), got {tuple(phi.shape)}"

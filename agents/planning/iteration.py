@@ -23,7 +23,7 @@ from perf_envs import PerformativeMDP
 from perf_envs.exact import GradientTerms, gradient_terms
 from perf_envs.validation import check_count, check_number, policy_or_uniform
 
-#: Actions that differ by less than this, relative to the size of the values, are equally good.
+#: Actions that differ by less than this, relative to the terms that their worth consists of, are equally good.
 _TIE = 1e-12
 
 
@@ -42,8 +42,8 @@ def policy_iteration(
         performative_coef: 1 counts in full how the world will answer, to first order; 0 takes it as it stands.
         n_iterations: improvements at most.
         initial_policy: start, ``[S, A]``; the uniform policy by default.
-        tolerance: gap, relative to the value, at which it has converged. The gap is the largest gain of an action in
-            any state, over ``1-gamma``: in a world that stands still no policy is better by more.
+        tolerance: gap, relative to the scale of the values, at which it has converged. The gap is the largest gain of
+            an action in any state, over ``1-gamma``: in a world that stands still no policy is better by more.
 
     Returns:
         The last policy if it has converged, else the best policy met.
@@ -131,7 +131,8 @@ class _Search:
         worth = advantages + self.performative_coef * answer
         gain = worth.max(-1).values - (self.pi * worth).sum(-1)
         chosen = F.one_hot(worth.argmax(-1), worth.shape[1]).to(torch.float64)
-        stays = gain <= _TIE * value_scale(self.problem)
+        size = terms.evaluation.advantage_terms() + self.performative_coef * answer.abs()
+        stays = gain <= _TIE * size.max(-1).values
         return torch.where(stays[:, None], self.pi, chosen), float(gain.max()) / (1.0 - self.problem.gamma)
 
     def note(self, terms: GradientTerms, gap: float) -> None:

@@ -67,7 +67,7 @@ def pepg(
         step: ``"natural"`` (within a trust region), ``"adam"``, or ``"fixed"`` for plain gradient steps.
         learning_rate: step size; by default one that fits the rule and the world.
         initial_policy: first start, ``[S, A]`` with positive entries.
-        tolerance: first-order gap, relative to the size of the value, at which a run has converged.
+        tolerance: first-order gap, relative to the scale of the values, at which a run has converged.
         seed: of the random starts.
 
     Returns:

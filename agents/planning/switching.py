@@ -10,11 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.planning.ascent import value_scale
+from agents.planning.ascent import value_rounding, value_scale
 from perf_envs import PerformativeMDP
 from perf_envs.exact import evaluate
 
-#: A switch has to gain more than this, relative to the size of the values: rounding must not keep the search going.
+#: A switch has to gain more than this, relative to the scale of the values: rounding must not keep the search going.
 _SMALLEST_GAIN = 1e-9
 
 
@@ -28,7 +28,7 @@ def switch_states(problem: PerformativeMDP, policy: Tensor, n_evaluations: int, 
         share: weight of the action in the mixture with what the state did so far; 1 makes it certain.
     """
     value, occupancy = _value(problem, policy)
-    smallest_gain = _SMALLEST_GAIN * share * value_scale(problem)
+    smallest_gain = max(_SMALLEST_GAIN * share * value_scale(problem), 0.01 * value_rounding(problem))
     untried = switches = [
         (state, action) for state in occupancy.argsort(descending=True).tolist() for action in range(problem.n_actions)
     ]

@@ -86,9 +86,9 @@ def polish_entropy(
     """
 
     def dual(h: Floats) -> tuple[float, Floats, Floats]:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # a step too far is infinitely bad
             d = np.exp((rewards - flow.T @ h) / weight - 1.0)
-        return float(supply @ h + weight * d.sum()), d, flow @ d - supply
+            return float(supply @ h + weight * d.sum()), d, flow @ d - supply
 
     value, d, excess = dual(h)
     best = (np.inf, h, d)
@@ -132,7 +132,7 @@ def polish_linear(
         h = factors.solve(rewards[chosen], "T")
         advantages = rewards - flow.T @ h
         better = _best_pair(advantages, row_of, first)
-        gain = advantages[better] > 1e-13 * (1.0 + np.abs(h).max())
+        gain = advantages[better] > 1e-13 * (np.abs(rewards).max() + np.abs(h).max())
         if not gain.any():
             d = np.zeros_like(rewards)
             d[chosen] = np.maximum(factors.solve(supply), 0.0)

@@ -13,6 +13,7 @@ rounding error, and the residual of the optimality conditions is checked and ret
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,15 +23,20 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from agents.retraining.levels import Level, as_given, of_uniform_policy
 from agents.retraining.model import Floats, Ints, TabularModel
 from agents.retraining.polishing import polish_entropy, polish_linear, polish_quadratic
 from agents.retraining.structure import ProgramStructure, entropy_matrix, sign_matrix
 from perf_envs import Dynamics
-from perf_envs.validation import check_choice, check_distributions, check_number
+from perf_envs.validation import as_floats, check_choice, check_distributions, check_number
 
 REGULARIZERS = ("l2", "entropy")
 #: Largest scaled residual of the optimality conditions that a solution may have.
 LARGEST_RESIDUAL = 1e-8
+#: Share of the multipliers that counts as size in the residual: what they leave to rounding cannot be asked for.
+_ROUNDED = 1e-7
+#: How many times the rewards multipliers may be large before the program is seen from the uniform policy.
+_OUTWEIGHS = 1e5
 #: Share of the total mass below which a state counts as never visited: its conditional distribution would be rounding.
 _NEVER = 1e-13
 
@@ -65,6 +71,7 @@ class _InteriorPoint(NamedTuple):
     slack: Floats
     """Multipliers of the signs (of the cones, with entropy)."""
     n_iter: int
+    status: str
 
 
 def occupancy_program(
@@ -109,7 +116,7 @@ class OccupancyProgram:
     """
 
     def __init__(self, rho: object, gamma: float, regularization: float = 1.0, regularizer: str = "l2") -> None:
-        start = torch.as_tensor(rho, dtype=torch.float64)
+        start = as_floats("rho", rho)
         check_distributions("rho", start, "state")
         self.rho: Floats = start.numpy()
         self.gamma = check_number("gamma", gamma, above=0.0, below=1.0)
@@ -121,8 +128,9 @@ class OccupancyProgram:
         """Solve the program of a world.
 
         The residual is the largest of ``|F d - b| / (1 + max d)`` (flow constraints) and, with ``A = r - F'h`` and
-        ``g = A - grad Omega(d)``, ``|min(d, -g)| / (1 + max |r| + max |h|)`` over pairs: it is zero if and only if
-        ``d`` is optimal, and bounds stationarity, dual feasibility and complementarity together. With entropy,
+        ``g = A - grad Omega(d)``, ``|min(d, -g)| / (max |r| + lambda max d + 1e-7 max |h|)`` over pairs: it is
+        zero if and only if ``d`` is optimal, and bounds stationarity, dual feasibility and complementarity together
+        (the last term is for the rounding of ``h``). With entropy,
         where ``d > 0``, the second is ``|d - exp(A / lambda - 1)| / (1 + max d)``.
 
         Args:
@@ -130,9 +138,10 @@ class OccupancyProgram:
             rewards: ``[S, A]`` in place of the world's own.
 
         Raises:
-            ValueError: the world has other states than ``rho``; the program is infeasible or unbounded; or its data
-                are not finite.
-            RuntimeError: the residual is not below ``LARGEST_RESIDUAL``.
+            ValueError: the world has other states than ``rho``; the program is infeasible or unbounded, which it can
+                be only for its transitions; or its data are not finite.
+            RuntimeError: the residual is not below ``LARGEST_RESIDUAL``: with little entropy, for example, 1e-9 of the
+                rewards, occupancies are exponentials that rounding decides.
         """
         model = TabularModel.from_dynamics(world) if isinstance(world, Dynamics) else world
         if model.n_states != len(self.rho):
@@ -147,18 +156,32 @@ class OccupancyProgram:
         supply, c = self.rho[structure.states], paid.ravel()[structure.pairs]
         if not c.size:  # the start is absorbing: there is nothing to decide
             return self._solution(structure, c, np.zeros(0), 0.0, 0.0, 0)
-        for tight in (False, True):
-            inner = self._interior_point(structure, flow, supply, c, tight)
-            polished = self._polish(flow, supply, c, structure.row_of, inner)
-            candidates = [polished, (np.maximum(inner.d, 0.0), inner.h)]
-            residuals = [self.residual(flow, supply, c, d, h) for d, h in candidates]
-            if min(residuals) <= LARGEST_RESIDUAL:
-                break
-        residual = min(residuals)
-        if not residual <= LARGEST_RESIDUAL:
-            raise RuntimeError(f"the occupancy program was solved to a residual of {residual:.1e} only")
-        d, h = candidates[residuals.index(residual)]
-        return self._solution(structure, d, h, float(c @ d) - self.penalty(d), residual, inner.n_iter)
+        residual, d, h, n_iter = self._best_of_attempts(structure, flow, supply, c)
+        return self._solution(structure, d, h, float(c @ d) - self.penalty(d), residual, n_iter)
+
+    def _best_of_attempts(
+        self, structure: ProgramStructure, flow: sp.csc_array, supply: Floats, c: Floats
+    ) -> tuple[float, Floats, Floats, int]:
+        """Return residual, ``d``, ``h`` and iterations of the first good solution."""
+        best, status = (np.inf, c, c, 0), ""
+        for attempt in ("plain", "tight", "levelled"):
+            levelled = attempt == "levelled"
+            if levelled:  # from here on the residual is relative to what is left of the rewards
+                best = (np.inf, c, c, 0)
+            level = of_uniform_policy(flow, supply, c, structure.row_of) if levelled else as_given(flow, c)
+            inner = self._interior_point(structure, flow, supply, level, attempt)
+            status = inner.status
+            for d, h in self._candidates(flow, supply, level.rewards, structure.row_of, inner):
+                residual = self.residual(flow, supply, level.rewards, d, h)
+                if residual < best[0]:
+                    best = (residual, d, level.values + h, inner.n_iter)
+            outweighed = float(np.abs(best[2]).max()) > _OUTWEIGHS * float(np.abs(c).max())
+            if best[0] <= LARGEST_RESIDUAL and (levelled or not outweighed):
+                return best
+        raise RuntimeError(
+            f"the occupancy program was solved to a residual of {best[0]:.1e} only, with regularization "
+            f"{self.regularization:g} and gamma {self.gamma:g} (the solver ended with {status!r})"
+        )
 
     def penalty(self, occupancy: object) -> float:
         """Return ``Omega(d)`` of an occupancy, of any shape."""
@@ -172,18 +195,22 @@ class OccupancyProgram:
         advantages, weight = c - flow.T @ h, self.regularization
         primal = float(np.abs(flow @ d - supply).max()) / (1.0 + float(np.abs(d).max()))
         if self.regularizer == "entropy" and weight > 0.0:
-            best = np.exp(advantages / weight - 1.0)
+            with np.errstate(over="ignore"):
+                best = np.exp(advantages / weight - 1.0)
             return max(primal, float(np.abs(d - best).max()) / (1.0 + float(np.abs(d).max())))
         natural = np.abs(np.minimum(d, weight * d - advantages)).max()
-        return max(primal, float(natural) / (1.0 + float(np.abs(c).max()) + float(np.abs(h).max())))
+        size = float(np.abs(c).max()) + weight * float(np.abs(d).max()) + _ROUNDED * float(np.abs(h).max())
+        return max(primal, float(natural) / (size or 1.0))
 
     def _interior_point(
-        self, structure: ProgramStructure, flow: sp.csc_array, supply: Floats, c: Floats, tight: bool
+        self, structure: ProgramStructure, flow: sp.csc_array, supply: Floats, level: Level, attempt: str
     ) -> _InteriorPoint:
-        """Return primal and dual variables from Clarabel."""
+        """Return primal and dual variables from Clarabel; a ``"levelled"`` program is scaled for it."""
         n_rows, n_pairs = flow.shape
         entropic = self.regularizer == "entropy" and self.regularization > 0.0
-        weight = self.regularization
+        c, weight, unit = level.rewards, self.regularization, 1.0
+        if attempt == "levelled":
+            supply, c, weight, unit = level.scaled(supply, weight, entropic)
         if entropic:  # maximise c.d + weight sum t, t <= -d log d: (t, d, 1) in the exponential cone
             matrix = entropy_matrix(flow)
             offset = np.concatenate([supply, np.tile([0.0, 0.0, 1.0], n_pairs)])
@@ -196,10 +223,21 @@ class OccupancyProgram:
             linear = -c
             cones = [clarabel.ZeroConeT(n_rows), clarabel.NonnegativeConeT(n_pairs)]
             quadratic = sp.csc_array(weight * sp.eye_array(n_pairs, format="csc"))
-        solved = structure.solve(quadratic, linear, matrix, offset, cones, tight)
-        _check_status(str(solved.status))
-        dual = np.array(solved.z)
-        return _InteriorPoint(np.array(solved.x)[:n_pairs], dual[:n_rows], dual[n_rows:], int(solved.iterations))
+        solved = structure.solve(quadratic, linear, matrix, offset, cones, attempt != "plain")
+        d, dual = level.mass * np.array(solved.x)[:n_pairs], unit * np.array(solved.z)
+        return _InteriorPoint(d, dual[:n_rows], dual[n_rows:], int(solved.iterations), str(solved.status))
+
+    def _candidates(
+        self, flow: sp.csc_array, supply: Floats, c: Floats, row_of: Ints, inner: _InteriorPoint
+    ) -> list[tuple[Floats, Floats]]:
+        """Return ``d`` and ``h`` after the last steps, and before them."""
+        # There always is a solution, so what reads as infeasible or unbounded is a matter of scale.
+        if "Infeasible" in inner.status or not np.isfinite(inner.h).all():
+            return []
+        found = [(np.maximum(inner.d, 0.0), inner.h)]
+        with suppress(RuntimeError):  # a singular matrix: then there are no last steps from here
+            found.insert(0, self._polish(flow, supply, c, row_of, inner))
+        return found
 
     def _polish(
         self, flow: sp.csc_array, supply: Floats, c: Floats, row_of: Ints, inner: _InteriorPoint
@@ -227,11 +265,3 @@ def conditional(occupancy: Tensor) -> Tensor:
     seen = mass > _NEVER * mass.sum()
     uniform = torch.full_like(occupancy, 1.0 / occupancy.shape[1])
     return torch.where(seen, occupancy / torch.where(seen, mass, 1.0), uniform)
-
-
-def _check_status(status: str) -> None:
-    """Raise ``ValueError`` where the solver has proved that there is no solution."""
-    if "PrimalInfeasible" in status:
-        raise ValueError("the occupancy program is infeasible: no occupancy meets the flow constraints")
-    if "DualInfeasible" in status:
-        raise ValueError("the occupancy program is unbounded: its value grows without limit")

@@ -69,9 +69,8 @@ def stability_bound(
 def bound_in(dynamics: Dynamics, policy: Tensor, program: OccupancyProgram) -> StabilityBound:
     """Return the bound of a policy in the dynamics that answer it, with the program of its retraining."""
     rho = torch.from_numpy(program.rho)
-    response, best = optimal_policy(dynamics, start=policy)
-    own = evaluate(dynamics, policy, gamma=program.gamma)
-    gap = max(float(rho @ (best - own.state_values)), 0.0)
+    response, _ = optimal_policy(dynamics, start=policy)
+    gap = max(evaluate(dynamics, policy, gamma=program.gamma).gain(response, rho), 0.0)
     d = pair_occupancy(dynamics, policy, rho, program.gamma)
     penalty = program.penalty(d)
     mass = 1.0 / (1.0 - program.gamma)

@@ -7,29 +7,40 @@ from torch import Tensor
 
 from perf_envs.dynamics import Dynamics
 from perf_envs.exact.optima import best_known
-from perf_envs.exact.values import check_problem, evaluate, performative_value
+from perf_envs.exact.values import check_dynamics, check_problem, evaluate, performative_value
 from perf_envs.problem import PerformativeMDP
 from perf_envs.validation import policy_or_uniform
 
 _MAX_IMPROVEMENTS = 10_000
+#: Actions whose advantages differ by less than this, relative to the terms they consist of, are equally good.
+_TIE = 1e-12
 
 
 def optimal_policy(dynamics: Dynamics, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return a deterministic optimal policy ``[S, A]`` of fixed dynamics and its values ``[S]``, by policy iteration.
 
+    No action has an advantage above 1e-12 of the terms that it consists of (:meth:`Evaluation.advantage_terms`): a
+    constant in the rewards, which makes values large, does not matter. Among equally good actions the incumbent stays.
+
     Args:
         dynamics: the world as it stands; gradients are ignored.
         start: a policy to start from; its greedy improvement is the first iterate.
+
+    Raises:
+        ValueError: ``dynamics`` are none, or ``start`` is not a policy.
     """
+    check_dynamics(dynamics)
     dynamics = dynamics.detach()
     pi = policy_or_uniform(start, dynamics.n_states, dynamics.n_actions, "start")
     for _ in range(_MAX_IMPROVEMENTS):
         evaluation = evaluate(dynamics, pi)
-        q = evaluation.action_values()
+        advantages = evaluation.refined_advantages()
+        best = advantages.max(-1, keepdim=True).values
         # Keep the incumbent where nothing is better by more than rounding, so that the iteration must stop.
-        tolerance = 1e-12 * (1.0 + float(q.abs().max()))
-        stays = q.max(-1).values <= (pi * q).sum(-1) + tolerance
-        greedy = torch.nn.functional.one_hot(q.argmax(-1), dynamics.n_actions).to(torch.float64)
+        tie = _TIE * evaluation.advantage_terms().max(-1, keepdim=True).values
+        stays = (best <= tie)[:, 0]
+        first_best = (advantages >= best - tie).to(torch.int64).argmax(-1)
+        greedy = torch.nn.functional.one_hot(first_best, dynamics.n_actions).to(torch.float64)
         if bool(stays.all()):
             return torch.where((pi.max(-1).values == 1.0)[:, None], pi, greedy), evaluation.state_values
         pi = torch.where(stays[:, None], pi, greedy)
@@ -49,9 +60,8 @@ def stability_gap(problem: PerformativeMDP, pi: object) -> float:
 def _stability_gap(problem: PerformativeMDP, pi: object) -> float:
     dynamics = problem.response(pi).detach()
     policy = dynamics.check_policy(pi).detach()
-    _, best = optimal_policy(dynamics, start=policy)
-    gap = problem.rho @ (best - evaluate(dynamics, policy).state_values)
-    return max(float(gap), 0.0)
+    best, _ = optimal_policy(dynamics, start=policy)
+    return max(evaluate(dynamics, policy).gain(best, problem.rho), 0.0)
 
 
 def optimality_gap(problem: PerformativeMDP, pi: object, best_value: float | None = None) -> float:

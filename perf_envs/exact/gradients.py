@@ -16,7 +16,7 @@ from torch import Tensor
 
 from perf_envs.exact.values import Evaluation, check_problem, evaluate, mean
 from perf_envs.problem import PerformativeMDP
-from perf_envs.validation import as_policy
+from perf_envs.validation import as_floats, as_policy
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def performative_gradient(
             map does not pass gradients on.
     """
     check_problem(problem)
-    table = torch.as_tensor(logits, dtype=torch.float64).detach()
+    table = as_floats("logits", logits).detach()
     if tuple(table.shape) != (problem.n_states, problem.n_actions):
         raise ValueError(f"logits must have shape ({problem.n_states}, {problem.n_actions}), got {tuple(table.shape)}")
     if not bool(torch.isfinite(table).all()):
@@ -93,7 +93,7 @@ def gradient_terms(
     if not with_response:
         return GradientTerms(policy, torch.zeros_like(policy), evaluation, occupancy)
     # d, pi, A and V are numbers here; only P_pi and r_pi move with pi.
-    payoff = answer.rewards + problem.gamma * answer.expected_next(evaluation.state_values)
+    payoff = answer.rewards + problem.gamma * answer.expected_next(evaluation.levelled_values())
     if not payoff.requires_grad:
         raise ValueError(
             "the response map returned dynamics without gradients: the performative gradient needs one that is "

@@ -5,6 +5,8 @@ values:     x = (I - gamma P)^-1 b          occupancy:  x = (I - gamma P^T)^-1 b
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +22,10 @@ Floats = NDArray[np.float64]
 
 #: Chains with more states are solved iteratively: the fill-in of a factorisation grows faster than the chain.
 _LARGEST_FACTORISED = 2_000
-_REFINEMENTS, _MAX_KRYLOV, _RESIDUAL = 10, 2000, 1e-12
+#: How much an iterative solve makes of a residual, and in how many steps at most.
+_REDUCTION, _MAX_KRYLOV, _MAX_SWEEPS = 1e-8, 2000, 10_000
+#: Largest norm of the residual, relative to the right side; or to the solution, where rounding leaves no less.
+_RESIDUAL, _BACKWARD = 1e-12, 16.0 * float(np.finfo(np.float64).eps)
 
 
 class _Factors(Protocol):
@@ -47,27 +52,64 @@ class _DenseFactors:
         return np.asarray(lu_solve(self._lu, rhs, trans=int(transposed)))
 
 
-class _KrylovSolver:
-    """Iterative solves for chains too large to factorise; every solution is checked."""
+class _IterativeSolver:
+    """Solves for chains too large to be factorised lightly; every solution is checked.
+
+    BiCGStab is the fastest and may break down, on chains that go round in circles for example. Sweeps
+    ``x <- b + gamma P x`` cannot, but take longer the nearer ``gamma`` is to 1. The factorisation is what is left.
+    """
 
     def __init__(self, successors: NDArray[np.int64], probs: Floats, gamma: float) -> None:
-        self._matrix = sp.csr_array(_identity_minus(successors, probs, gamma))
+        self._matrix = _identity_minus(successors, probs, gamma)
+        by_row = sp.csr_array(self._matrix)
+        self._forms = (by_row, by_row.T)
+        self._sweeps = math.ceil(math.log(_REDUCTION) / math.log(gamma))
+        self._lu: Any = None
+        self._methods = [self._krylov, self._sweep, self._factorised]
 
     def solve(self, rhs: Floats, transposed: bool) -> Floats:
-        matrix = self._matrix.T if transposed else self._matrix
-        solution: Floats = np.zeros_like(rhs)
-        residual: Floats = rhs
-        size = float(np.linalg.norm(rhs)) or 1.0
-        # Refinement: each round solves for what the last one left over, so that rounding does not stop it early.
-        for _ in range(_REFINEMENTS):
-            correction, _ = bicgstab(matrix, residual, rtol=1e-8, atol=0.0, maxiter=_MAX_KRYLOV)
-            solution = solution + correction
-            residual = rhs - matrix @ solution
-            if float(np.linalg.norm(residual)) <= _RESIDUAL * size:
+        while self._methods:
+            with np.errstate(all="ignore"):  # a breakdown overflows before it is noticed
+                solution = self._refine(self._methods[0], rhs, transposed)
+            if solution is not None:
                 return solution
+            del self._methods[0]  # not asked again about this chain
         raise RuntimeError(
             f"the linear system of {len(rhs)} states could not be solved to a relative residual of {_RESIDUAL:g}"
         )
+
+    def _refine(self, method: Callable[[Floats, bool], Floats | None], rhs: Floats, transposed: bool) -> Floats | None:
+        """Return the solution by a method that gets nearer each time, ``None`` where it does not."""
+        matrix, size = self._forms[transposed], float(np.linalg.norm(rhs))
+        solution, residual, left = np.zeros_like(rhs), rhs, size
+        while left > max(_RESIDUAL * size, _BACKWARD * float(np.linalg.norm(solution))):
+            correction = method(residual, transposed)
+            if correction is None:
+                return None
+            # Each round solves for what the last one left over, so that rounding does not stop it early.
+            solution = solution + correction
+            residual = rhs - matrix @ solution
+            before, left = left, float(np.linalg.norm(residual))
+            if not left <= 0.1 * before:
+                return None
+        return solution
+
+    def _krylov(self, rhs: Floats, transposed: bool) -> Floats:
+        solution, _ = bicgstab(self._forms[transposed], rhs, rtol=_REDUCTION, atol=0.0, maxiter=_MAX_KRYLOV)
+        return np.asarray(solution)
+
+    def _sweep(self, rhs: Floats, transposed: bool) -> Floats | None:
+        if self._sweeps > _MAX_SWEEPS:
+            return None
+        solution = rhs
+        for _ in range(self._sweeps):
+            solution = solution + (rhs - self._forms[transposed] @ solution)
+        return solution
+
+    def _factorised(self, rhs: Floats, transposed: bool) -> Floats:
+        if self._lu is None:
+            self._lu = splu(self._matrix)
+        return np.asarray(self._lu.solve(rhs, "T" if transposed else "N"))
 
 
 def _identity_minus(successors: NDArray[np.int64], probs: Floats, gamma: float) -> sp.csc_array:
@@ -96,7 +138,7 @@ class ChainSolver:
         elif len(values) <= _LARGEST_FACTORISED:
             self._factors = _SparseFactors(successors.numpy(), values, gamma)
         else:
-            self._factors = _KrylovSolver(successors.numpy(), values, gamma)
+            self._factors = _IterativeSolver(successors.numpy(), values, gamma)
 
     def values(self, rewards: Tensor) -> Tensor:
         """Return ``(I - gamma P)^-1 rewards`` as ``[S]``, differentiable in the chain and the rewards."""

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perf_envs.exact.values import performative_value
+from perf_envs.exact.values import check_problem, performative_value
 from perf_envs.problem import PerformativeMDP
+from perf_envs.responses.linear_demand import LinearPricingProblem
 
 DATA = Path(__file__).parent.parent / "data" / "optima"
 #: Two worlds are taken for the same if their performative values agree this well on every probe policy.
@@ -28,7 +29,7 @@ class BestKnown:
     """The best policy known for a world.
 
     Attributes:
-        policy: ``[S, A]``.
+        policy: ``[S, A]``; in linear pricing the normalised actions ``[H, d]``, which do not vary.
         value: its performative value ``J``.
         command: what computed it.
     """
@@ -38,14 +39,19 @@ class BestKnown:
     command: str
 
 
-def best_known(problem: PerformativeMDP) -> BestKnown:
+def best_known(problem: PerformativeMDP | LinearPricingProblem) -> BestKnown:
     """Return the best known policy of a registered world with default arguments.
 
-    A world is recognised by its behaviour: its performative values on fixed probe policies.
+    A tabular world is recognised by its behaviour: its performative values on fixed probe policies. The optimum of
+    linear pricing is known in closed form, whatever its arguments are.
 
     Raises:
-        ValueError: no optimum is shipped for this world (``agents.planning.pepg(problem)`` computes one).
+        ValueError: this is no problem, or no optimum is shipped for this world (``agents.planning.pepg(problem)``
+            computes one).
     """
+    if isinstance(problem, LinearPricingProblem):
+        return _linear_optimum(problem)
+    check_problem(problem)
     if problem not in _known:
         signature = world_signature(problem)
         for shipped_signature, best in _shipped():
@@ -60,6 +66,12 @@ def best_known(problem: PerformativeMDP) -> BestKnown:
                 "and pass its value as best_value"
             )
     return _known[problem]
+
+
+def _linear_optimum(problem: LinearPricingProblem) -> BestKnown:
+    actions = problem.actions(problem.optimal_price.numpy())
+    policy = torch.from_numpy(np.tile(actions, (problem.horizon, 1)))
+    return BestKnown(policy, problem.optimal_value, "closed form")
 
 
 def world_signature(problem: PerformativeMDP) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from perf_envs.exact.control import optimal_policy
-from perf_envs.exact.values import evaluate
+from perf_envs.exact.values import check_problem, evaluate
 from perf_envs.problem import PerformativeMDP
 from perf_envs.validation import as_policy, check_count
 
@@ -46,11 +46,13 @@ def stable_policy(
         problem: the world.
         start: policy to start from, ``[S, A]``; by default the best response to the unshifted world.
         n_iterations: best responses at most.
-        tolerance: stability gap, relative to the size of the values, below which a policy is stable.
+        tolerance: stability gap, relative to the range of the rewards over ``1 - gamma`` (the most that two policies
+            can differ by), up to which a policy is stable.
 
     Warns:
         UserWarning: the iterations ran out before the one or the other.
     """
+    check_problem(problem)
     check_count("n_iterations", n_iterations)
     if start is None:
         pi, _ = optimal_policy(problem.unshifted())
@@ -59,9 +61,9 @@ def stable_policy(
     visited = [pi]
     for count in range(1, n_iterations + 1):
         answer = problem.response(pi).detach()
-        response, values = optimal_policy(answer, start=pi)
-        gap = float(problem.rho @ (values - evaluate(answer, pi).state_values))
-        if gap <= tolerance * max(1.0, float(values.abs().max())):
+        response, _ = optimal_policy(answer, start=pi)
+        gap = evaluate(answer, pi).gain(response, problem.rho)
+        if gap <= tolerance * float(answer.rewards.max() - answer.rewards.min()) / (1.0 - problem.gamma):
             return BestResponseResult(pi, True, (), gap, count)
         for index, earlier in enumerate(visited):
             if torch.equal(earlier, response):

@@ -25,6 +25,11 @@ from perf_envs.problem import PerformativeMDP
 
 Model = PerformativeMDP | Dynamics
 
+#: How far from 0 advantages may add up, relative to the largest, before they are computed with more care.
+_ADDS_UP, _CORRECTIONS = 1e-10, 2
+#: How many times their range values may be large before their mean is taken off.
+_OUTWEIGHS = 1e3
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -62,11 +67,55 @@ class Evaluation:
 
     def advantages(self) -> Tensor:
         """Return ``A [S, A]``, the soft advantage when ``entropy_coef`` is not zero."""
-        raw = self.action_values() - self.state_values[:, None]
+        result = self.action_values() - self.state_values[:, None] - self._soft()
+        # They must add up to 0. Where the values are so large that rounding shows, they are computed with more care.
+        off = (self.pi * result).sum(-1).detach().abs().max()
+        return result if off <= _ADDS_UP * result.detach().abs().max() else self.refined_advantages()
+
+    def refined_advantages(self) -> Tensor:
+        """Return ``A [S, A]`` with errors the size of rounding in :meth:`advantage_terms`, however large the values.
+
+        A constant in the rewards makes values large, ``1 / (1 - gamma)`` times itself, and cancels in the advantages.
+        Here it does before it is rounded: ``A = r - (1-gamma) V(s) + gamma sum_s' P (V(s') - V(s))``, and what
+        ``sum_a pi A`` shows to be missing in ``V`` is solved for once more.
+        """
+        result = self._above(self.state_values, self.dynamics.rewards) - self._soft()
+        for _ in range(_CORRECTIONS):
+            result = self._above(self.solver.values((self.pi * result).sum(-1)), result)
+        return result
+
+    def levelled_values(self) -> Tensor:
+        """Return ``V [S]``, less its mean where that outweighs all differences and would leave them to rounding."""
+        values = self.state_values
+        if bool(values.detach().abs().max() <= _OUTWEIGHS * (values.detach().max() - values.detach().min())):
+            return values
+        missing = (self.pi * (self._above(values, self.dynamics.rewards) - self._soft())).sum(-1)
+        return values - values.mean() + self.solver.values(missing)
+
+    def advantage_terms(self) -> Tensor:
+        """Return ``|r - (1-gamma) V(s)| + gamma sum_s' P |V(s') - V(s)|``, ``[S, A]``: what advantages consist of."""
+        values = self.state_values.detach()
+        change = self.dynamics.expectation(self.dynamics.changes(values).abs())
+        return (self.dynamics.rewards - (1.0 - self.gamma) * values[:, None]).abs() + self.gamma * change
+
+    def gain(self, other: Tensor, rho: Tensor) -> float:
+        """Return ``rho . (V(other) - V(pi))`` in these dynamics, to the accuracy of the advantages.
+
+        By the performance-difference lemma, ``sum_s visits_other(s) sum_a (other - pi)(a|s) A(s,a)``: the difference of
+        two large values would be rounded as they are.
+        """
+        gains = ((other - self.pi) * self.refined_advantages()).sum(-1)
+        return float(rho @ evaluate(self.dynamics, other, gamma=self.gamma).solver.values(gains))
+
+    def _above(self, values: Tensor, rewards: Tensor) -> Tensor:
+        """Return ``r + gamma sum_s' P v(s') - v(s)``, from differences."""
+        change = self.dynamics.expectation(self.dynamics.changes(values))
+        return (rewards - (1.0 - self.gamma) * values[:, None]) + self.gamma * change
+
+    def _soft(self) -> Tensor | float:
         if self.entropy_coef == 0.0:
-            return raw
-        soft = self.entropy_coef * _log(self.pi) * (~self.dynamics.absorbing)[:, None]
-        return raw - soft
+            return 0.0
+        return self.entropy_coef * _log(self.pi) * (~self.dynamics.absorbing)[:, None]
 
     def occupancy(self, rho: Tensor) -> Tensor:
         """Return the normalised discounted state distribution ``d [S]`` from the start distribution ``rho``."""
@@ -136,6 +185,12 @@ def check_problem(problem: object) -> None:
     """Raise ``ValueError`` unless this is a :class:`PerformativeMDP`; an easy mistake is to pass its world."""
     if not isinstance(problem, PerformativeMDP):
         raise ValueError(f"problem must be a PerformativeMDP (env.unwrapped.problem), got {type(problem).__name__}")
+
+
+def check_dynamics(dynamics: object) -> None:
+    """Raise ``ValueError`` unless these are :class:`Dynamics`."""
+    if not isinstance(dynamics, Dynamics):
+        raise ValueError(f"dynamics must be Dynamics (problem.response(pi)), got {type(dynamics).__name__}")
 
 
 def _evaluations(model: Model, pi: object, entropy_coef: float) -> list[Evaluation]:

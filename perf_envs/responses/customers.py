@@ -11,6 +11,10 @@ and customers who expect the mean posted price of the very market they shop in s
 
 Some policies (high prices that fall once the first units are gone) admit several fixed points. The market takes the one
 it reaches from ``base_willingness``: the first fixed point in the direction in which expectations are revised there.
+
+It is found however steep the market is: parts of the way are passed over only where bounds exclude a fixed point
+(:mod:`perf_envs.responses.revision`). Where ``w`` comes within rounding of what it would be revised to, without passing
+it, it settles there.
 """
 
 from __future__ import annotations
@@ -25,10 +29,13 @@ from torch import Tensor
 
 from perf_envs.dynamics import Dynamics
 from perf_envs.problem import ResponseMap
+from perf_envs.responses.first_root import first_root
+from perf_envs.responses.revision import RevisionBounds
+from perf_envs.responses.season import Season
 from perf_envs.validation import check_count, check_number
 
-#: Points at which the way from ``base_willingness`` to the last possible fixed point is searched for the first one.
-_SCAN_POINTS = 129
+#: The steps in which the search for the first fixed point begins, as shares of the way to the last possible one.
+_STEPS = np.linspace(0.0, 1.0, 129)
 
 
 class CustomerResponse(ResponseMap):
@@ -102,67 +109,59 @@ class CustomerResponse(ResponseMap):
 
     def willingness(self, pi: Tensor) -> Tensor:
         """Return the willingness to pay that ``pi`` brings about, a scalar differentiable in ``pi``."""
+        season = Season(self, pi.detach())
         with torch.no_grad():
-            settled = torch.tensor(self._settle(pi.detach()), dtype=torch.float64)
+            settled = torch.tensor(self._settle(season), dtype=torch.float64)
         if not pi.requires_grad:
             return settled
         # A Newton step at the solution changes nothing to first order except that it carries the gradient the
         # implicit-function theorem asks for.
         at = settled.clone().requires_grad_()
         with torch.enable_grad():
-            slope = torch.autograd.grad(self._excess(pi.detach(), at), at)[0]
-        return settled - self._excess(pi, settled) / slope
+            slope = torch.autograd.grad(season.excess(at, season.stock(at)), at)[0]
+        moving = Season(self, pi)
+        return settled - moving.excess(settled, moving.stock(settled)) / slope
 
     def mean_posted_price(self, pi: Tensor, willingness: Tensor) -> Tensor:
         """Return ``m(pi, w) [...]`` for willingness ``[...]``: the mean price while stock lasts, undiscounted."""
-        schedule = pi[: self.end].reshape(self.horizon, self.inventory, self.n_actions)
-        posted = schedule @ self.prices
-        sells = torch.einsum("...a,tna->...tn", self.sale_probability(willingness), schedule)
-        # Units left, from none to all; with none left none is sold, so that what rolls off the front is 0.
-        sells = torch.nn.functional.pad(sells, (1, 0))
-        stock = torch.zeros((*willingness.shape, self.inventory + 1), dtype=torch.float64)
-        stock[..., -1] = 1.0
-        periods = []
-        for sale in sells.unbind(-2):
-            periods.append(stock)
-            sold = stock * sale
-            stock = stock - sold + sold.roll(-1, -1)
-        in_stock = torch.stack(periods, dim=-2)[..., 1:]
-        mean: Tensor = (in_stock * posted).sum((-2, -1)) / in_stock.sum((-2, -1))
-        return mean
+        season = Season(self, pi)
+        return season.mean_price(season.stock(willingness))
 
-    def _excess(self, pi: Tensor, willingness: Tensor) -> Tensor:
-        """Return how far ``w`` lies above what customers would revise it to; zero at a fixed point."""
-        revised = self.base_willingness - self.shift * (self.mean_posted_price(pi, willingness) - self.reference_price)
-        return willingness - revised
-
-    def _settle(self, pi: Tensor) -> float:
+    def _settle(self, season: Season) -> float:
         """Return the fixed point reached from ``base_willingness``, to machine precision."""
 
         @functools.cache  # the ends of the bracket are asked for twice
         def excess(willingness: float) -> float:
-            return float(self._excess(pi, torch.tensor(willingness, dtype=torch.float64)))
+            at = torch.tensor(willingness, dtype=torch.float64)
+            return float(season.excess(at, season.stock(at)))
 
         start = excess(self.base_willingness)
         if start == 0.0:
             return self.base_willingness
+
+        def refine(before: float, behind: float) -> float:
+            # Evaluated alone, a point may lie on the other side than among others: the two sums are rounded
+            # differently. Then it is the fixed point itself.
+            if excess(before) * start <= 0.0:
+                return before
+            if excess(behind) * start >= 0.0:
+                return behind
+            return float(brentq(excess, before, behind, xtol=1e-15, rtol=8.9e-16))
+
         # No fixed point can lie beyond the answer to a market that posts the cheapest (dearest) price always.
         extreme = self.prices.min() if start < 0.0 else self.prices.max()
         limit = self.base_willingness - self.shift * (float(extreme) - self.reference_price)
-        path = torch.linspace(0.0, 1.0, _SCAN_POINTS, dtype=torch.float64)
-        path = self.base_willingness + path * (limit - self.base_willingness)
-        crossed = (self._excess(pi, path[1:]) * start <= 0.0).nonzero()
-        if len(crossed) == 0:  # the fixed point is the limit itself, missed by rounding
+        way = self.base_willingness + _STEPS * (limit - self.base_willingness)
+        bounds = RevisionBounds(season, limit)
+        points = bounds.points(way)
+        bracket = first_root(bounds, points)
+        if bracket is None:  # the fixed point is the limit itself, missed by rounding
             return limit
-        index = int(crossed[0])
-        before, behind = float(path[index]), float(path[index + 1])
-        # Evaluated alone, a point may lie on the other side than among the others: the two sums are rounded
-        # differently. Then it is the fixed point itself.
-        if excess(before) * start <= 0.0:
-            return before
-        if excess(behind) * start >= 0.0:
-            return behind
-        return float(brentq(excess, before, behind, xtol=1e-15, rtol=8.9e-16))
+        # Where a whole step of the way has no other root, refine from its ends: then the last bits do not depend on how
+        # often the step had to be halved to know that.
+        crossed = int((points.value[1:] >= 0.0).argmax())
+        root = refine(float(way[crossed]), float(way[crossed + 1]))
+        return root if min(bracket) <= root <= max(bracket) else refine(*bracket)
 
     def _build_successors(self) -> NDArray[np.int64]:
         """Return ``[S, 2]``: where a state leads after a sale and after none."""

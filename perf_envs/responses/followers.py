@@ -228,7 +228,7 @@ class FollowerResponse(ResponseMap):
 
 
 def _rounding(values: NDArray[np.floating[Any]]) -> float:
-    return _ROUNDING * max(1.0, float(np.abs(values).max()))
+    return _ROUNDING * float(np.abs(values).max())
 
 
 class _BestResponse(NamedTuple):

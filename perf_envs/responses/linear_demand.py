@@ -35,7 +35,7 @@ from torch import Tensor
 
 from perf_envs.dynamics import Shift
 from perf_envs.pickling import PickledByValue
-from perf_envs.validation import check_count, check_number
+from perf_envs.validation import check_count, check_number, describe
 
 #: Standard deviations below this are none: the formula of the clipped Gaussian would divide by them.
 _POINT_MASS = 1e-12
@@ -267,7 +267,7 @@ def _check_actions(name: str, value: object, shape: tuple[int, int]) -> Tensor:
     try:
         table = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value, dtype=np.float64))
     except (TypeError, ValueError):
-        raise ValueError(f"{name} must be an array {list(shape)}, got {type(value).__name__}") from None
+        raise ValueError(f"{name} must be an array of numbers {list(shape)}, got {describe(value)}") from None
     if tuple(table.shape) != shape:
         raise ValueError(f"{name} must have shape {shape}, got {tuple(table.shape)}")
     if not bool(torch.isfinite(table.detach()).all()):

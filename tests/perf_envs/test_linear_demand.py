@@ -228,7 +228,7 @@ def test_bad_arguments_are_refused(changes, message):
         (np.zeros((6, 2)), np.zeros(2), r"std must have shape \(6, 2\), got \(2,\)"),
         (np.full((6, 2), np.nan), np.zeros((6, 2)), "mean must be finite"),
         (np.zeros((6, 2)), np.full((6, 2), -0.5), "std must be non-negative, got -0.5"),
-        ("cheap", np.zeros((6, 2)), r"mean must be an array \[6, 2\], got str"),
+        ("cheap", np.zeros((6, 2)), r"mean must be an array of numbers \[6, 2\], got str"),
     ],
 )
 def test_bad_policies_are_refused(mean, std, message):

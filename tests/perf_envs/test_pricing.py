@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from perf_envs import exact
 from tests.perf_envs.worlds import dense, make_world, random_logits, random_policy
 
 WORLD = "PerformativePricing-v0"
@@ -102,6 +103,128 @@ def test_of_several_fixed_points_the_market_takes_the_first_in_the_direction_of_
     first = crossings[crossings > base].min() if upwards else crossings[crossings < base].max()
     assert upwards is not dear
     assert float(willingness(env, pi)) == pytest.approx(first, abs=2 * (grid[1] - grid[0]))
+
+
+def excess(env, pi, willingness):
+    """Return ``w - revised(w)`` for many ``w``, by the recursion over stocks written out once more."""
+    response, schedule = env.problem.response_map, pi[:-1].reshape(env.horizon, env.inventory, -1)
+    distance = (willingness[:, None] - env.prices) / response.temperature
+    buys = response.arrival * (0.5 + 0.5 * np.tanh(0.5 * distance))
+    stock = np.zeros((len(willingness), env.inventory))
+    stock[:, -1] = 1.0
+    paid = present = 0.0
+    for row in schedule:
+        paid, present = paid + stock @ (row @ env.prices), present + stock.sum(-1)
+        sold = stock * (buys @ row.T)
+        stock = stock - sold
+        stock[:, :-1] += sold[:, 1:]
+    return willingness - response.base_willingness + response.shift * (paid / present - response.reference_price)
+
+
+def first_fixed_point(env, pi, n_points=20_001):
+    """Return an interval with the first fixed point on the way, by a dense grid and a closer look at its peaks."""
+    response = env.problem.response_map
+    start = excess(env, pi, np.array([response.base_willingness]))[0]
+    extreme = env.prices[0] if start < 0.0 else env.prices[-1]
+    limit = response.base_willingness - response.shift * (extreme - response.reference_price)
+    way = np.linspace(response.base_willingness, limit, n_points)
+
+    def short_of(at):
+        return np.sign(start) * excess(env, pi, at)
+
+    distance = short_of(way)
+    arrived = int((distance <= 1e-12).argmax()) if (distance <= 1e-12).any() else n_points - 1
+    for index in range(1, arrived):
+        if distance[index] <= distance[[index - 1, index + 1]].min():
+            low, high = way[index - 1], way[index + 1]
+            for _ in range(8):
+                closer = np.linspace(low, high, 41)
+                best = int(short_of(closer).argmin())
+                if short_of(closer)[best] <= 1e-12:
+                    return sorted((way[index - 1], closer[best]))
+                low, high = closer[max(best - 1, 0)], closer[min(best + 1, 40)]
+    return sorted((way[max(arrived - 1, 0)], way[arrived]))
+
+
+# A price, and the period from which on another one is posted: each of these has fixed points closer together than a
+# hundredth of the way.
+STEEP = [
+    # temperature, shift, inventory, period, price before, price from then on
+    (0.1, 10.0, 2, 3, 3, 4),
+    (0.05, 10.0, 3, 4, 3, 4),
+    (0.05, 20.0, 3, 7, 3, 7),
+    (0.02, 20.0, 1, 2, 3, 4),
+    (0.02, 20.0, 1, 4, 3, 7),
+    (0.02, 20.0, 2, 5, 3, 5),
+    (0.02, 20.0, 3, 7, 3, 7),
+]
+
+
+@pytest.mark.parametrize(("temperature", "shift", "inventory", "period", "before", "then"), STEEP)
+def test_no_fixed_point_is_passed_over_in_a_steep_market(temperature, shift, inventory, period, before, then):
+    env = make_world(WORLD, horizon=20, inventory=inventory, shift=shift, temperature=temperature)
+    pi = np.eye(env.n_actions)[np.where(np.arange(env.n_states) < period * inventory, before, then)]
+    low, high = first_fixed_point(env, pi)
+    assert low > 2.0  # the next one is at less than -1
+    assert low <= float(willingness(env, pi)) <= high
+
+
+def test_a_policy_is_worth_what_it_earns_at_the_first_fixed_point():
+    env = make_world(WORLD, horizon=20, inventory=2, shift=10.0, temperature=0.1)
+    pi = np.eye(env.n_actions)[np.where(np.arange(env.n_states) < 6, 3, 4)]
+    w = sum(first_fixed_point(env, pi)) / 2
+    buys = 0.8 / (1 + np.exp(-(w - env.prices) / 0.1))
+    values = np.zeros((21, 3))  # by period and units left
+    for period in reversed(range(20)):
+        action = 3 if period < 3 else 4
+        for units in (1, 2):
+            after = env.prices[action] + 0.99 * values[period + 1, units - 1]
+            values[period, units] = buys[action] * after + (1 - buys[action]) * 0.99 * values[period + 1, units]
+    assert float(exact.performative_value(env.problem, pi)) == pytest.approx(values[0, 2], rel=1e-3)
+    assert values[0, 2] == pytest.approx(4.019, abs=0.01)
+
+
+def steep_policies(env, rng):
+    """Return policies that keep to one price in every state, every period, every stock, and a random one."""
+    rows, periods, stocks = np.eye(env.n_actions), range(env.horizon), range(env.inventory)
+    by_period, by_stock = rng.integers(env.n_actions, size=env.horizon), rng.integers(env.n_actions, size=env.inventory)
+    yield rows[rng.integers(env.n_actions, size=env.n_states)]
+    yield rows[[*(by_period[period] for period in periods for _ in stocks), 0]]
+    yield rows[[*(by_stock[stock] for _ in periods for stock in stocks), 0]]
+    yield rng.dirichlet(np.full(env.n_actions, 0.2), size=env.n_states)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_the_fixed_point_is_the_first_one_of_a_dense_search(seed):
+    rng = np.random.default_rng(seed)
+    env = make_world(
+        WORLD,
+        horizon=int(rng.integers(1, 21)),
+        inventory=int(rng.integers(1, 7)),
+        shift=float(rng.choice([3.0, 10.0, 20.0])),
+        temperature=float(rng.choice([0.02, 0.05, 0.1])),
+        base_willingness=float(rng.uniform(-2.0, 8.0)),
+        reference_price=float(rng.uniform(0.2, 4.0)),
+    )
+    for pi in steep_policies(env, rng):
+        low, high = first_fixed_point(env, pi)
+        assert low - 1e-9 <= float(willingness(env, pi)) <= high + 1e-9
+
+
+def test_where_a_fixed_point_vanishes_it_is_taken_as_long_as_it_is_there_to_rounding():
+    env = make_world(WORLD, horizon=20, inventory=2, shift=10.0, temperature=0.1)
+    near = np.eye(env.n_actions)[np.where(np.arange(env.n_states) < 6, 3, 4)]
+    far = np.eye(env.n_actions)[np.random.default_rng(0).integers(env.n_actions, size=env.n_states)]
+    low, high = 0.0, 0.02
+    for _ in range(60):  # between these mixtures the willingness jumps from 2.6 to less than -1
+        middle = 0.5 * (low + high)
+        stays = float(willingness(env, (1 - middle) * near + middle * far)) > 2.0
+        low, high = (middle, high) if stays else (low, middle)
+    last, first_without = ((1 - share) * near + share * far for share in (low, high))
+    around = float(willingness(env, last)) + np.linspace(-1e-3, 1e-3, 20_001)
+    assert excess(env, last, around).min() <= 1e-10
+    assert excess(env, first_without, around).min() > -1e-10
+    assert float(willingness(env, first_without)) < -1.0
 
 
 def test_the_gradient_of_willingness_is_that_of_central_differences():

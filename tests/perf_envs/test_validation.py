@@ -1,11 +1,15 @@
 """Bad arguments are refused by name, with the value and what was expected."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
-from perf_envs import PerformativeMDP
+from agents.planning import natural_policy_gradient
+from agents.retraining.tabular import TabularPolicy
+from perf_envs import Dynamics, PerformativeMDP, exact
 from perf_envs.validation import as_policy, did_you_mean
+from perf_envs.wrappers import StateObservation
 from tests.perf_envs.worlds import Corridor, make_world
 
 GRID, PRICING, SOFTMAX = "PerformativeGridWorld-v0", "PerformativePricing-v0", "SoftmaxPeMDP-v0"
@@ -52,6 +56,89 @@ def test_a_misspelt_name_is_answered_with_the_nearest_one(name, value, nearest):
 
 def test_nothing_is_suggested_for_a_name_unlike_all_others():
     assert did_you_mean("zzz", ["observed", "declared"]) == ""
+
+
+WORLDS = ["PerformativeGridWorld-v0", "LinearPricing-v0", "PerformativePricing-v0", "SoftmaxPeMDP-v0"]
+
+
+@pytest.mark.parametrize("name", ["Ring-v0", "CliffWalking-v0", "MountainCar-v0", "Pendulum-v1", "World", "v0"])
+def test_a_name_that_shares_letters_only_is_not_taken_for_a_misspelling(name):
+    assert did_you_mean(name, WORLDS) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("LinearPrising-v0", "LinearPricing-v0"),
+        ("linearpricing", "LinearPricing-v0"),
+        ("PerformativePricing-v1", "PerformativePricing-v0"),
+        ("GridWorld-v0", "PerformativeGridWorld-v0"),
+        ("SoftmaxPMDP-v0", "SoftmaxPeMDP-v0"),
+    ],
+)
+def test_a_name_with_a_few_wrong_letters_or_without_its_beginning_is_recognised(name, meant):
+    assert did_you_mean(name, WORLDS) == f" (did you mean {meant!r}?)"
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (np.full((2, 2), 0.5, dtype=object), r"\[2, 2\], got ndarray of object with shape \(2, 2\)"),
+        (np.full((2, 2), "0.5"), r"\[2, 2\], got ndarray of <U3 with shape \(2, 2\)"),
+        ([[0.5, 0.5], [1.0]], r"\[2, 2\], got list with rows of 1 to 2 entries"),
+        ("often", r"\[2, 2\], got str"),
+        (None, r"\[2, 2\], got NoneType"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_described(table, message):
+    with pytest.raises(ValueError, match=rf"^policy must be an array of numbers {message}$"):
+        as_policy(table, 2, 2, "policy")
+
+
+@pytest.mark.parametrize("bad", ["abc", np.array([None, None]), [[0.5], [0.5, 0.5]]])
+def test_numbers_that_are_none_are_refused_by_name(bad):
+    problem = make_world("SoftmaxPeMDP-v0").problem
+    for name, call in {
+        "rho": lambda: PerformativeMDP(problem.response_map, bad, 0.9),
+        "logits": lambda: exact.performative_gradient(problem, bad),
+        "transitions": lambda: Dynamics.from_dense(bad, np.zeros((2, 2))),
+        "features": lambda: natural_policy_gradient(problem, features=bad),
+    }.items():
+        with pytest.raises(ValueError, match=f"^{name} must be an array of numbers, got"):
+            call()
+
+
+class Counting(gym.Wrapper):
+    """Counts actions and states from 1."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.action_space = gym.spaces.Discrete(env.unwrapped.n_actions, start=1)
+
+    def step(self, action):
+        return self.env.step(action - 1)
+
+
+def test_states_and_actions_that_are_not_numbered_from_zero_are_refused():
+    env, table = gym.make("SoftmaxPeMDP-v0"), np.eye(10)
+    with pytest.raises(ValueError, match=r"^action space of env must be numbered from 0.*Discrete\(4, start=1\)"):
+        StateObservation(Counting(env), table)
+    shown = gym.wrappers.TransformObservation(env, lambda state: state + 1, gym.spaces.Discrete(10, start=1))
+    with pytest.raises(ValueError, match=r"Discrete\(10\), got Discrete\(10, start=1\)"):
+        StateObservation(shown, table)
+    for part, n in (("action_space", 4), ("observation_space", 10)):
+        members = {
+            part: gym.spaces.Discrete(n, start=1),
+            "predict": lambda self, states, deterministic: (states % 4, None),
+        }
+        with pytest.raises(ValueError, match=rf"^{part} of the policy must be numbered from 0"):
+            env.unwrapped.deploy(type("Policy", (), members)())
+    assert env.unwrapped.round == 0
+    for which in (0, 1):
+        spaces = [gym.spaces.Discrete(10), gym.spaces.Discrete(4)]
+        spaces[which] = gym.spaces.Discrete(4, start=2)
+        with pytest.raises(ValueError, match=r"of TabularPolicy must be numbered from 0.*start=2"):
+            TabularPolicy(*spaces)
 
 
 GRIDS = {

@@ -115,6 +115,29 @@ def test_a_shipped_optimum_belongs_to_its_world_and_cannot_be_improved_by_small_
             assert exact.optimality_gap(problem, nearby) > -1e-9
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, {"n_products": 3, "shift": [1.0, 2.0, 9.0], "horizon": 4}, {"price_high": 3.0}]
+)
+def test_the_optimum_of_linear_pricing_is_known_whatever_its_arguments(settings):
+    problem = make_world("LinearPricing-v0", **settings).problem
+    best = exact.best_known(problem)
+    spread = torch.zeros_like(best.policy)
+    assert float(problem.performative_value(best.policy, spread)) == pytest.approx(best.value, rel=1e-12)
+    # No constant price does better: a dense grid, product by product.
+    prices = np.linspace(problem.price_low, problem.price_high, 2001)
+    demand = problem.base_demand.numpy()[:, None] - problem.shift.numpy()[:, None] * prices
+    seasons = float(sum(problem.gamma**period for period in range(problem.horizon)))
+    grid = seasons * float((prices * demand).max(-1).sum())
+    assert grid <= best.value + 1e-9
+    assert grid == pytest.approx(best.value, rel=1e-5)
+
+
+@pytest.mark.parametrize("call", [exact.best_known, exact.optimal_policy, exact.stable_policy])
+def test_what_is_no_problem_is_refused(call):
+    with pytest.raises(ValueError, match=r"^(problem|dynamics) must be .*got PerformativePricing$"):
+        call(make_world("PerformativePricing-v0"))
+
+
 @pytest.fixture
 def empty_shelf(tmp_path, monkeypatch):
     """Keep what is saved here away from the data of the package."""
