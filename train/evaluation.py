@@ -103,8 +103,11 @@ def play(env: str, env_kwargs: dict[str, Any], policy: Policy, seed: int, n_epis
 
 def _is_random(env: str, arguments: dict[str, Any]) -> bool:
     """Return whether a world draws its answers: only tabular problems can."""
-    with gym.make(env, disable_env_checker=True, **arguments) as one:
+    one = gym.make(env, disable_env_checker=True, **arguments)
+    try:
         return bool(getattr(one.get_wrapper_attr("problem"), "is_random", False))
+    finally:
+        one.close()
 
 
 def _play_all(venv: PerformativeVectorEnv, policy: Policy, seed: int, n_deployments: int) -> Returns:
