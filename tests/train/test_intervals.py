@@ -206,6 +206,11 @@ def test_the_intervals_over_worlds_hold_their_figures(name: str, promised: float
     assert np.mean([estimate.low <= true <= estimate.high for estimate in found]) >= at_least(promised, n)
 
 
+def test_the_interval_of_the_median_lies_around_the_world_in_the_middle() -> None:
+    found = aggregate(np.random.default_rng(0).normal([0.1, 0.5, 0.55], 1e-3, size=(6, 3))).median
+    assert 0.49 < found.low <= found.value <= found.high < 0.51
+
+
 def test_runs_of_every_world_are_resampled_on_their_own() -> None:
     rng = np.random.default_rng(0)
     one = rng.normal(size=(40, 1))
