@@ -121,6 +121,20 @@ def test_of_unequal_seeds_the_first_that_all_worlds_have_count(save_worlds) -> N
     assert "PePG (" not in aggregate_table(group).note
 
 
+def test_the_side_with_fewer_seeds_decides_whether_there_are_enough(save_worlds) -> None:
+    group = group_of(save_worlds({PRICING: {"pepg": SIX, "ppo": LOW}, GRID: {"pepg": SIX, "ppo": LOW[:4]}}))
+    assert [item.n_runs for item in group.improvements] == [4]
+    said = " ".join(group_findings(group, "PePG"))
+    assert "fewer than 5 seeds decide nothing" in said
+    assert "more probably" not in said
+    assert not any(row.leads for row in aggregate_table(group).rows)
+
+
+def test_one_world_in_which_nobody_is_missing_is_no_group(save_worlds) -> None:
+    values = {PRICING: {"pepg": SIX, "ppo": LOW, "rr": LOW}, GRID: {"pepg": SIX, "ppo": LOW}}
+    assert [group.title for group in groups(read_bench(save_worlds(values)))] == ["Worlds as they are"]
+
+
 def test_a_single_seed_has_no_intervals_and_decides_nothing(save_worlds) -> None:
     folder = save_worlds({name: {"pepg": [11.0], "ppo": [9.0]} for name in (STRONG, WEAK)})
     group = group_of(folder)
@@ -148,6 +162,18 @@ def test_who_is_at_the_best_known_value_ties(save_bench) -> None:
     folder = save_bench({"pepg": [11.999] * 4, "ppo": [11.9985] * 4, "a2c": [11.9] * 4})
     said = findings(read_bench(folder).worlds[0])[0]
     assert said.startswith("PePG and PPO tie at the best known value")
+
+
+@pytest.mark.parametrize(("value", "there"), [(11.9945, True), (11.9935, False)])
+def test_the_optimum_is_reached_within_a_thousandth_of_the_way(save_bench, value: float, there: bool) -> None:
+    world = read_bench(save_bench({"pepg": [value] * 5})).worlds[0]  # the way goes from 6 to 12
+    assert world.at_optimum(world.algorithms[0]) is there
+
+
+@pytest.mark.parametrize(("values", "seed"), [([3.0, 1.0, 4.0, 2.0], 3), ([3.0, 1.0, 4.0], 0), ([5.0], 0)])
+def test_the_median_seed_is_the_lower_of_two(save_bench, values: list[float], seed: int) -> None:
+    (results,) = read_bench(save_bench({"pepg": values})).worlds[0].algorithms
+    assert results.median_run.result["seed"] == seed
 
 
 def test_methods_that_know_the_response_map_are_not_counted_among_those_that_do_not(save_bench) -> None:
