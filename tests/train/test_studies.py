@@ -42,6 +42,7 @@ def verdicts(study: SampledStudy, data: pd.DataFrame) -> list[str]:
         ({"a": HIGH, "b": LOW, "c": MIDDLE}, 10, HOLDS),
         ({"a": LOW, "b": HIGH, "c": MIDDLE}, 10, FAILS),
         ({"a": MIDDLE, "b": LOW}, 10, UNDECIDED),
+        ({"a": LOW, "b": MIDDLE}, 10, UNDECIDED),
         ({"a": HIGH, "b": LOW}, 5, HOLDS),
         ({"a": HIGH, "b": LOW}, 4, UNDECIDED),
     ],
