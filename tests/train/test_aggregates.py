@@ -158,6 +158,11 @@ def test_sentences_over_worlds_follow_the_data(save_worlds, tmp_path: Path) -> N
     assert f"in 1 of 2 worlds; not in {GRID} (below PPO)" in tally(read_bench(other))[1]
 
 
+def test_a_world_without_others_is_not_counted(save_worlds) -> None:
+    bench = read_bench(save_worlds({PRICING: {"pepg": SIX, "ppo": LOW}, GRID: {"pepg": SIX}}))
+    assert tally(bench)[0] == "PePG has the highest J of all methods in 1 of 1 world."
+
+
 def test_who_is_at_the_best_known_value_ties(save_bench) -> None:
     folder = save_bench({"pepg": [11.999] * 4, "ppo": [11.9985] * 4, "a2c": [11.9] * 4})
     said = findings(read_bench(folder).worlds[0])[0]
