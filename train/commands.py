@@ -56,10 +56,27 @@ def describe(result: dict[str, Any]) -> str:
         f"performative value J  {result['performative_value']:.4f}  (uniform policy {result['uniform_value']:.4f})\n"
         f"stability gap         {result['stability_gap']:.4f}\n"
         f"optimality gap        {optimality}\n"
-        f"discounted return     {result['discounted_return_mean']:.4f} ± {result['discounted_return_se']:.4f}  "
-        f"(played, {result['n_episodes']} episodes, standard error)\n"
-        f"return                {result['rollout_return_mean']:.4f} ± {result['rollout_return_se']:.4f}"
+        f"discounted return     {_measured(result, 'discounted_return')}  ({_played(result)})\n"
+        f"return of an episode  {_measured(result, 'rollout_return')}  (undiscounted, {_length(result)})"
     )
+
+
+def _measured(result: dict[str, Any], name: str) -> str:
+    mean, error = result[f"{name}_mean"], result[f"{name}_se"]
+    return "unknown" if mean is None else f"{mean:.4f} ± {error:.4f}"
+
+
+def _played(result: dict[str, Any]) -> str:
+    """Return how discounted returns were played: where they had to be cut before the discount ended, by how much."""
+    deployments, rest = result["played_deployments"], result["discounted_return_rest"]
+    answers = f" over {deployments} deployments" if deployments > 1 else ""
+    cut = f"; cut: up to {rest:.2g} is missing" if rest > result["discounted_return_se"] else ""
+    return f"played, {result['n_episodes']} episodes{answers}, standard error{cut}"
+
+
+def _length(result: dict[str, Any]) -> str:
+    limit = result["max_episode_steps"]
+    return "to its end" if limit is None else f"at most {limit} steps"
 
 
 def bench(command: BenchCommand, line: str) -> int:

@@ -75,6 +75,10 @@ class Judge(ABC):
         """Return the world's answer to a policy."""
 
     @abstractmethod
+    def largest_reward(self, answer: Any) -> float:
+        """Return the largest expected reward of a step in the world's answer, in absolute value."""
+
+    @abstractmethod
     def deployed(self, policy: Policy) -> Any:
         """Return a policy in the form in which the worlds are handed it."""
 
@@ -119,6 +123,10 @@ class TabularJudge(Judge):
         """Return the dynamics that answer a table."""
         with torch.no_grad():
             return self.problem.response(policy)
+
+    def largest_reward(self, answer: Any) -> float:
+        """Return the largest of all states and actions."""
+        return float(answer.rewards.abs().max())
 
     def deployed(self, policy: Policy) -> Any:
         """Return the table itself."""
@@ -168,6 +176,11 @@ class GaussianJudge(Judge):
     def respond(self, policy: Policy) -> object:
         """Return the market that answers a Gaussian policy."""
         return self.problem.response(*policy)
+
+    def largest_reward(self, answer: Any) -> float:
+        """Return that of the dearest prices, if customers bought (or brought back) as much of everything."""
+        dearest = max(abs(self.problem.price_low), abs(self.problem.price_high))
+        return dearest * float(answer.demand.abs().sum())
 
     def deployed(self, policy: Policy) -> Any:
         """Return mean and standard deviation as a pair."""

@@ -85,7 +85,9 @@ def find_runs(out: Path, plan: Plan | None = None) -> list[SavedRun]:
 
 def to_frame(runs: Sequence[SavedRun]) -> pd.DataFrame:
     """Return a table with one row per run."""
-    return pd.DataFrame([{k: v for k, v in run.result.items() if k not in NOT_REPEATED} for run in runs])
+    frame = pd.DataFrame([{k: v for k, v in run.result.items() if k not in NOT_REPEATED} for run in runs])
+    # A figure that no run has is a column of missing numbers, in Parquet as in CSV.
+    return frame.astype(dict.fromkeys(frame.columns[frame.isna().all()], np.float64))
 
 
 def collect(out: Path, plan: Plan) -> pd.DataFrame:

@@ -86,6 +86,9 @@ def save_run(
         "rollout_return_se": 0.1,
         "discounted_return_mean": value,
         "discounted_return_se": 0.1,
+        "discounted_return_rest": 0.0,
+        "played_deployments": 1,
+        "max_episode_steps": None,
         "seconds": 1.0,
     }
     write_json(folder / "result.json", result)

@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -17,7 +18,11 @@ from train.report.table import Row, Table
 from train.report.tables import world_table
 
 PRICING = "PerformativePricing-v0"
-VALUES = {"pepg": [11.0, 11.2, 11.4], "ppo": [9.0, 9.2, 9.4], "a2c": [8.0, 8.2, 8.4]}
+VALUES = {
+    "pepg": [11.0, 11.1, 11.2, 11.3, 11.4],
+    "ppo": [9.0, 9.1, 9.2, 9.3, 9.4],
+    "a2c": [8.0, 8.1, 8.2, 8.3, 8.4],
+}
 
 
 def said(folder: Path) -> str:
@@ -60,10 +65,33 @@ def test_a_tie_is_called_a_tie(save_bench) -> None:
 
 
 def test_overlapping_intervals_make_no_winner(save_bench) -> None:
-    folder = save_bench({"pepg": [8.0, 10.0, 12.0], "ppo": [7.9, 9.9, 11.9]})
+    folder = save_bench({"pepg": [8.0, 9.0, 10.0, 11.0, 12.0], "ppo": [7.9, 8.9, 9.9, 10.9, 11.9]})
     assert said(folder).startswith("PePG leads with")
     assert "interval overlaps that of PPO: that order may be chance" in said(folder)
     assert "Even its worst seed" not in said(folder)
+    assert [row.label for row in table_of(folder).rows if row.leads] == ["PePG", "PPO"]
+
+
+@pytest.mark.parametrize("n_seeds", [4, 5])
+def test_fewer_than_five_seeds_make_no_winner(save_bench, n_seeds: int) -> None:
+    folder = save_bench({algo: values[:n_seeds] for algo, values in VALUES.items()})
+    enough = n_seeds == 5
+    assert said(folder).startswith("PePG wins" if enough else "PePG leads")
+    assert ("Fewer than 5 seeds decide nothing" in said(folder)) is not enough
+    assert ("95 % interval lies above" in said(folder)) is enough
+    assert [row.label for row in table_of(folder).rows if row.leads] == (["PePG"] if enough else [])
+
+
+def test_discounted_returns_that_ended_at_the_step_limit_are_said_to(save_bench) -> None:
+    folder = save_bench(VALUES)
+    assert "end at the step limit" not in table_of(folder).note
+    path = folder / "ppo" / PRICING / "seed_1" / "result.json"
+    result = json.loads(path.read_text())
+    for key in ("discounted_return_rest", "played_deployments", "max_episode_steps"):
+        del result[key]
+    path.write_text(json.dumps(result))
+    assert "end at the step limit" in table_of(folder).note
+    plot(folder, Console(quiet=True))
 
 
 def test_a_single_seed_proves_nothing(save_bench) -> None:
@@ -89,7 +117,7 @@ def test_advantage_pairs_our_worst_seed_with_the_best_of_the_others(save_bench) 
     table = table_of(save_bench(VALUES))
     ppo = cells(table, table.rows[1])
     assert ppo["PePG ahead, worst vs best seed"].replace("\u00a0", " ") == "+17.0 %"  # 11.0 against 9.4
-    assert ppo["P(PePG better)"] == "1.00 [1.00, 1.00]"
+    assert ppo["P(PePG better)"] == "1.00 [0.57, 1.00]"  # 5 / (5 + 1.96²)
     assert ppo["J, IQM [95 % interval]"].startswith("9.20 [")
 
 
@@ -140,7 +168,7 @@ def test_failures_and_missing_seeds_are_shown_and_texts_are_escaped(save_bench) 
     html = (folder / "report.html").read_text()
     assert "1 run failed and is missing" in html
     assert "ValueError: a &lt; b" in html
-    assert "2 of 3" in html
+    assert "2 of 5" in html
 
 
 def test_without_a_known_optimum_there_is_no_optimality_gap(save_bench) -> None:
@@ -174,7 +202,7 @@ def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["policy.npy", "evaluations.csv"])
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"")])
 def test_a_file_of_a_run_that_cannot_be_read_is_named(save_bench, name: str, spoil: Callable[[Path], object]) -> None:
-    path = save_bench(VALUES) / "ppo" / PRICING / "seed_1" / name
+    path = save_bench(VALUES) / "ppo" / PRICING / "seed_2" / name  # that of the median seed is drawn
     spoil(path)
     with pytest.raises(ValueError, match=f"cannot read {path}.*bench makes the run again"):
         plot(path.parents[3], Console(quiet=True))

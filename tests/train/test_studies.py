@@ -42,20 +42,25 @@ def verdicts(study: SampledStudy, data: pd.DataFrame) -> list[str]:
         ({"a": HIGH, "b": LOW, "c": MIDDLE}, 10, HOLDS),
         ({"a": LOW, "b": HIGH, "c": MIDDLE}, 10, FAILS),
         ({"a": MIDDLE, "b": LOW}, 10, UNDECIDED),
-        ({"a": HIGH, "b": LOW}, 2, UNDECIDED),
+        ({"a": LOW, "b": MIDDLE}, 10, UNDECIDED),
+        ({"a": HIGH, "b": LOW}, 5, HOLDS),
+        ({"a": HIGH, "b": LOW}, 4, UNDECIDED),
     ],
 )
 def test_a_claim_of_being_largest_is_decided_by_disjoint_intervals(
     estimates: dict[str, Estimate], seeds: int, verdict: str
 ) -> None:
     assert is_largest("claim", "a", estimates, seeds).verdict == verdict
-    assert is_largest("claim", "a", estimates, 1).because.endswith("but fewer than 3 seeds decide nothing")
+    assert is_largest("claim", "a", estimates, 1).because.endswith("but fewer than 5 seeds decide nothing")
 
 
 @pytest.mark.parametrize(("bound", "verdict"), [(1.6, HOLDS), (0.4, FAILS), (1.0, UNDECIDED)])
 def test_a_claim_of_being_below_is_decided_by_the_interval(bound: float, verdict: str) -> None:
     assert is_below("claim", bound, LOW, 10).verdict == verdict
-    assert is_below("claim", bound, LOW, 2).verdict == UNDECIDED
+    assert is_below("claim", bound, LOW, 5).verdict == verdict
+    few = is_below("claim", bound, LOW, 4)
+    assert few.verdict == UNDECIDED
+    assert few.because.endswith("but fewer than 5 seeds decide nothing")
 
 
 def test_the_spread_is_the_standard_deviation_and_lies_in_its_interval() -> None:

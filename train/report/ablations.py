@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from train.report.findings import SEEDS_TO_WIN, seeds_of
-from train.report.statistics import Estimate, probability_of_improvement
-from train.report.summary import AlgorithmResults, Bench, WorldResults
+from train.report.statistics import SEEDS_TO_DECIDE, Estimate, probability_of_improvement
+from train.report.summary import AlgorithmResults, Bench, WorldResults, seeds_of
 from train.report.table import Cell, Row, Table
 from train.report.words import listing, number, percent
 
@@ -29,7 +28,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """Decided by whether the intervals of the interquartile means are disjoint."""
-        if self.n_seeds < SEEDS_TO_WIN or self.whole.value.overlaps(self.part.value):
+        if self.n_seeds < SEEDS_TO_DECIDE or self.whole.value.overlaps(self.part.value):
             return UNDECIDED
         return LOSES if self.whole.value.is_above(self.part.value) else GAINS
 
@@ -82,15 +81,16 @@ def ablation_table(label: str, found: list[Comparison]) -> Table:
     columns = (f"J of {whole}", f"J of {label}", "lost", f"P({whole} better)", "verdict")
     note = (
         "Interquartile means with 95 % intervals. Lost: in percent of the way from the uniform policy to the best "
-        "known, or in units of J where that is said. “Loses” and “gains” where the intervals are disjoint."
+        "known, or in units of J where that is said. “Loses” and “gains” where the intervals are disjoint "
+        f"and of at least {SEEDS_TO_DECIDE} seeds."
     )
     return Table(f"{label}, beside {whole}", columns, tuple(rows), head="world", note=note)
 
 
 def _sentence(label: str, found: list[Comparison]) -> str:
     whole = found[0].whole.label
-    if all(item.n_seeds < SEEDS_TO_WIN for item in found):
-        return f"{label}: fewer than {SEEDS_TO_WIN} seeds decide nothing."
+    if all(item.n_seeds < SEEDS_TO_DECIDE for item in found):
+        return f"{label}: fewer than {SEEDS_TO_DECIDE} seeds decide nothing."
     parts = []
     for verdict, text in ((LOSES, "loses against"), (GAINS, "gains on")):
         hits = [f"{item.world.title} ({item.cost.replace('−', '')})" for item in found if item.verdict == verdict]

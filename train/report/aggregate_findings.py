@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from train.report.aggregates import Entrant, Group, Improvement
-from train.report.findings import SEEDS_TO_WIN, compared
-from train.report.statistics import Estimate
+from train.report.findings import compared
+from train.report.statistics import SEEDS_TO_DECIDE, Estimate
 from train.report.words import all_or_listing, counted, listing, written
 
 _EVEN = Estimate(0.5, 0.5, 0.5)
@@ -28,8 +28,10 @@ def _first(group: Group) -> str:
     where = f"Over {counted(len(group.scored), 'world')}"
     if not rest:
         return f"{where}, {first.label} has {score}; nobody else took part in all of them."
-    if min(entrant.n_runs for entrant in (first, *rest)) < SEEDS_TO_WIN:
-        return f"{where}, {first.label} has the highest score: {score}; fewer than {SEEDS_TO_WIN} seeds decide nothing."
+    if min(entrant.n_runs for entrant in (first, *rest)) < SEEDS_TO_DECIDE:
+        return (
+            f"{where}, {first.label} has the highest score: {score}; fewer than {SEEDS_TO_DECIDE} seeds decide nothing."
+        )
     place = compared("its interval", mine, {entrant.label: entrant.aggregate.iqm for entrant in rest})
     return f"{where}, {first.label} has the highest score: {score}; {place}.{_versions_ahead(group, first)}"
 
@@ -46,7 +48,7 @@ def _versions_ahead(group: Group, first: Entrant) -> str:
 
 
 def _improvements(items: tuple[Improvement, ...], ours: str) -> list[str]:
-    decided = [item for item in items if item.n_runs >= SEEDS_TO_WIN]
+    decided = [item for item in items if item.n_runs >= SEEDS_TO_DECIDE]
     everyone = [item.label for item in decided]
     verdicts = {
         f"A random run of {ours} is more probably better than worse against": [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from train.report.aggregates import Group
+from train.report.statistics import SEEDS_TO_DECIDE
 from train.report.summary import WorldResults
 from train.report.table import Cell, Row, Table
+from train.report.tables import MARKED
 from train.report.words import counted, listing
 
 _SCORE = "Normalised scores: 0 is the uniform policy, 1 the best known. "
@@ -12,7 +14,7 @@ _SCORE = "Normalised scores: 0 is the uniform policy, 1 the best known. "
 
 def aggregate_table(group: Group) -> Table:
     """Return interquartile mean, median and optimality gap over the worlds of a group."""
-    best = group.entrants[0].aggregate.iqm.value
+    best, decided = group.entrants[0].aggregate.iqm, min(entrant.n_runs for entrant in group.entrants)
     rows = [
         Row(
             entrant.label,
@@ -22,14 +24,15 @@ def aggregate_table(group: Group) -> Table:
                 Cell.of(entrant.aggregate.median, entrant.n_runs, 3),
                 Cell.of(entrant.aggregate.optimality_gap, entrant.n_runs, 3),
             ),
-            leads=entrant.aggregate.iqm.value == best,
+            leads=decided >= SEEDS_TO_DECIDE and entrant.aggregate.iqm.overlaps(best),
         )
         for entrant in group.entrants
     ]
     note = (
         f"{_SCORE}Interquartile mean over all runs of {counted(len(group.scored), 'world')}, median over worlds of the "
         "mean over runs, and what is missing to 1 on average, where more than 1 counts as 1. In brackets 95 % "
-        f"stratified bootstrap intervals (runs are resampled within each world). {' '.join(remarks(group))}"
+        "intervals from the stratified bootstrap: runs are resampled within each world, and the worlds are taken as "
+        f"they are. {MARKED} {' '.join(remarks(group))}"
     ).strip()
     columns = ("runs per world", "IQM", "median", "optimality gap")
     return Table(f"Aggregates: {group.title}", columns, tuple(rows), note=note, on_terminal=(0, 1, 2, 3))
@@ -60,7 +63,7 @@ def improvement_table(group: Group, ours: str) -> Table:
     ]
     note = (
         f"Probability that a random run of {ours} beats a random run of the other in the same world, ties counting "
-        "half: mean over the worlds in which both took part, all seeds, with 95 % stratified bootstrap interval."
+        "half: mean over the worlds in which both took part, all seeds, with 95 % interval (Wilson's in every world)."
     )
     return Table(f"Probability of improvement: {group.title}", ("worlds", f"P({ours} better)"), tuple(rows), note=note)
 
@@ -76,8 +79,8 @@ def score_matrix(group: Group, algos: list[str] | None = None, title: str = "Sco
     shown = list(group.labels) if algos is None else algos
     rows = [Row(group.labels[algo], tuple(_score(world, algo, shown) for world in group.worlds)) for algo in shown]
     note = (
-        f"{_SCORE}Interquartile means with 95 % bootstrap intervals; the highest of a world, and what ties with it, is "
-        "marked. A dash: did not take part, or nothing better than the uniform policy is known."
+        f"{_SCORE}Interquartile means with 95 % intervals. {MARKED} A dash: did not take part, or nothing better than "
+        "the uniform policy is known."
     )
     return Table(f"{title}: {group.title}", tuple(world.title for world in group.worlds), tuple(rows), note=note)
 
@@ -87,5 +90,5 @@ def _score(world: WorldResults, algo: str, shown: list[str]) -> Cell:
     score = None if results is None else world.score(results)
     if results is None or score is None:
         return Cell.of(None, 0, 3)
-    best = max((found for found in world.algorithms if found.algo in shown), key=lambda found: found.value.value)
-    return Cell.of(score, len(results.runs), 3, strong=results is best or world.tied(best, results))
+    leaders = world.leaders([found for found in world.algorithms if found.algo in shown])
+    return Cell.of(score, len(results.runs), 3, strong=results in leaders)

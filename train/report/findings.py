@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from train.report.names import OURS
-from train.report.statistics import Estimate, Lead
-from train.report.summary import AT_OPTIMUM, AlgorithmResults, Bench, WorldResults
+from train.report.statistics import SEEDS_TO_DECIDE, Estimate, Lead
+from train.report.summary import AT_OPTIMUM, AlgorithmResults, Bench, WorldResults, seeds_of
 from train.report.words import all_or_listing, counted, lead, listing, number, percent
 
-#: With fewer seeds an interval is little more than the worst and the best of them: the first only leads.
-SEEDS_TO_WIN = 3
 #: Share of the way by which a value may lie above the best known and still be the same.
 _ROUNDING = 1e-6
 _ABOVE = "above"
@@ -68,17 +64,12 @@ def tally(bench: Bench) -> list[str]:
 def _standing(world: WorldResults) -> str:
     """Return how our interval lies to those of the methods that know less; empty where too few seeds say so."""
     others = [results for results in world.competitors if not results.knows]
-    if world.ours is None or not others or seeds_of([world.ours, *others]) < SEEDS_TO_WIN:
+    if world.ours is None or not others or seeds_of([world.ours, *others]) < SEEDS_TO_DECIDE:
         return ""
     above = [results.label for results in others if results.value.is_above(world.ours.value)]
     beside = [results.label for results in others if results.value.overlaps(world.ours.value)]
     said = [f"below {listing(above)}"] if above else []
     return ", ".join([*said, *([f"overlaps {listing(beside)}"] if beside else [])]) or _ABOVE
-
-
-def seeds_of(many: Sequence[AlgorithmResults]) -> int:
-    """Return the smallest number of runs that any of the algorithms has."""
-    return min(len(results.runs) for results in many)
 
 
 def _winner(world: WorldResults, first: AlgorithmResults, rest: list[AlgorithmResults]) -> str:
@@ -99,7 +90,7 @@ def _winner(world: WorldResults, first: AlgorithmResults, rest: list[AlgorithmRe
 
 
 def _is_certain(first: AlgorithmResults, rest: list[AlgorithmResults]) -> bool:
-    return seeds_of([first, *rest]) >= SEEDS_TO_WIN and all(first.value.is_above(results.value) for results in rest)
+    return seeds_of([first, *rest]) >= SEEDS_TO_DECIDE and all(first.value.is_above(results.value) for results in rest)
 
 
 def _behind(world: WorldResults, first: AlgorithmResults, other: AlgorithmResults) -> str:
@@ -108,8 +99,11 @@ def _behind(world: WorldResults, first: AlgorithmResults, other: AlgorithmResult
 
 
 def _certainty(first: AlgorithmResults, rest: list[AlgorithmResults]) -> str:
-    if seeds_of([first, *rest]) < 2:
+    n_seeds = seeds_of([first, *rest])
+    if n_seeds < 2:
         return "With a single seed there are no intervals: the order may be chance."
+    if n_seeds < SEEDS_TO_DECIDE:
+        return f"Fewer than {SEEDS_TO_DECIDE} seeds decide nothing: the order may be chance."
     overlapping = [results.label for results in rest if first.value.overlaps(results.value)]
     if overlapping:
         names = all_or_listing(overlapping, [results.label for results in rest])
@@ -155,8 +149,8 @@ def _against_uninformed(world: WorldResults) -> str:
     if ours is None or len(others) < 2:
         return ""
     against = f"Against the {counted(len(others), 'method')} that do not know the response map"
-    if seeds_of([ours, *others]) < SEEDS_TO_WIN:
-        return f"{against}, fewer than {SEEDS_TO_WIN} seeds decide nothing."
+    if seeds_of([ours, *others]) < SEEDS_TO_DECIDE:
+        return f"{against}, fewer than {SEEDS_TO_DECIDE} seeds decide nothing."
     where = compared("interval", ours.value, {results.label: results.value for results in others}, "of them")
     return f"{against}, {ours.label}'s {where}."
 

@@ -60,7 +60,7 @@ def _group(group: Group, look: Looks, ours: str) -> Section:
             drawn(
                 f"group_{name}_aggregates.svg",
                 "Aggregates",
-                "Normalised scores over all worlds of the group with 95 % stratified bootstrap intervals.",
+                "Normalised scores over all worlds of the group with 95 % intervals.",
                 aggregate_intervals(group, look),
             ),
             drawn(

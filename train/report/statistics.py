@@ -1,4 +1,8 @@
-"""Statistics of runs, as Agarwal et al. (NeurIPS 2021) and their rliable have them."""
+"""Statistics of runs: the figures are those of Agarwal et al. (NeurIPS 2021) and their rliable.
+
+Their intervals are not: rliable's percentile intervals of 95 % hold the true value in 70 of 100 cases with three runs
+and in 89 with five. See :mod:`train.report.intervals`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from rliable import metrics
 
-from train.report.resampling import Floats, draws, interval, shares
+from train.report.intervals import deviation_interval, interval, mean_of_shares
+from train.report.resampling import Floats, draws
+
+#: With fewer runs nothing is decided. What less than half of the runs do may then be missing from all of them (of
+#: outcomes that come up half the time, four runs show only one kind in one case of eight, five in one of sixteen), and
+#: no interval covers what it has not seen.
+SEEDS_TO_DECIDE = 5
 
 
 @dataclass(frozen=True)
@@ -65,22 +75,22 @@ def iqm(scores: ArrayLike) -> float:
 
 
 def estimate_iqm(scores: ArrayLike) -> Estimate:
-    """Return the interquartile mean of runs ``[n]`` with its bootstrap interval."""
+    """Return the interquartile mean of runs ``[n]`` with its interval."""
     return _estimate_iqm(tuple(np.asarray(scores, dtype=np.float64).tolist()))
 
 
 @functools.cache  # the same figures are asked for by tables, plots and text
 def _estimate_iqm(scores: tuple[float, ...]) -> Estimate:
     values = np.array(scores)
-    return _estimate(float(_iqm(values)), _iqm(values[draws(len(values))]))
+    return _estimate(float(_iqm(values)), _iqm(values[draws(len(values))]), len(values))
 
 
 def estimate_spread(scores: ArrayLike) -> Estimate:
-    """Return the standard deviation of runs ``[n]`` with its bootstrap interval; 0 for a single run."""
+    """Return the standard deviation of runs ``[n]`` with the interval of Bonett (2006); 0 for a single run."""
     values = np.asarray(scores, dtype=np.float64)
     if len(values) < 2:
         return Estimate(0.0, 0.0, 0.0)
-    return _estimate(float(values.std(ddof=1)), values[draws(len(values))].std(axis=-1, ddof=1))
+    return Estimate(float(values.std(ddof=1)), *deviation_interval(values))
 
 
 def estimate_curve(scores: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -92,8 +102,9 @@ def estimate_curve(scores: ArrayLike) -> tuple[Floats, Floats, Floats]:
 @functools.lru_cache(maxsize=4096)  # drawn over steps and over deployments
 def _estimate_curve(shape: tuple[int, int], data: bytes) -> tuple[Floats, Floats, Floats]:
     at_points = np.frombuffer(data).reshape(shape).T
+    middle = _iqm(at_points)
     samples = _iqm(at_points[:, draws(shape[0])])  # [points, RESAMPLES, runs] before the mean
-    return (_iqm(at_points), *interval(samples.T))
+    return (middle, *interval(middle, samples.T, shape[0]))
 
 
 def probability_of_improvement(scores: ArrayLike, others: ArrayLike) -> Estimate:
@@ -104,39 +115,42 @@ def probability_of_improvement(scores: ArrayLike, others: ArrayLike) -> Estimate
 def average_improvement(scores: Sequence[Floats], others: Sequence[Floats]) -> Estimate:
     """Return the same, averaged over worlds.
 
+    The variance of a share of winning pairs is at most ``p (1 - p) / min(n, m)``, that of as many draws as the smaller
+    side has runs (van Dantzig 1951), and comes near it where the runs of the other side hardly differ. So the interval
+    in a world is Wilson's for so many draws; it has a width where all pairs were won, too.
+
     Args:
         scores: runs ``[n]`` of the first kind in every world.
-        others: runs of the second, in the same worlds. Numbers of runs may differ.
+        others: runs of the second, ``[m]``, in the same worlds. Numbers of runs may differ.
     """
-    points, samples = [], []
-    for world, (mine, theirs) in enumerate(zip(scores, others, strict=True)):
-        wins = (mine[:, None] > theirs) + 0.5 * (mine[:, None] == theirs)
-        points.append(wins.mean())
-        left, right = shares(len(mine), 2 * world), shares(len(theirs), 2 * world + 1)
-        samples.append(((left @ wins) * right).sum(-1))
-    return _estimate(float(np.mean(points)), np.mean(samples, axis=0))
+    wins, n_runs = [], []
+    for mine, theirs in zip(scores, others, strict=True):
+        wins.append(((mine[:, None] > theirs) + 0.5 * (mine[:, None] == theirs)).mean())
+        n_runs.append(min(len(mine), len(theirs)))
+    return Estimate(*(float(figure) for figure in mean_of_shares(np.array(wins), np.array(n_runs))))
 
 
 def aggregate(scores: Floats) -> Aggregate:
     """Return interquartile mean, median and optimality gap of normalised scores ``[runs, worlds]``.
 
-    Intervals come from resampling the runs of every world on their own.
+    Intervals come from resampling the runs of every world on their own: the worlds are those that are there, not a
+    sample of others.
     """
     n_runs, n_worlds = scores.shape
     drawn = np.stack([scores[draws(n_runs, world), world] for world in range(n_worlds)], axis=-1)
     return Aggregate(
-        _estimate(metrics.aggregate_iqm(scores), _iqm(drawn.reshape(len(drawn), -1))),
-        _estimate(metrics.aggregate_median(scores), np.median(drawn.mean(axis=1), axis=-1)),
-        _estimate(metrics.aggregate_optimality_gap(scores), 1.0 - np.minimum(drawn, 1.0).mean(axis=(1, 2))),
+        _estimate(metrics.aggregate_iqm(scores), _iqm(drawn.reshape(len(drawn), -1)), n_runs),
+        _estimate(metrics.aggregate_median(scores), np.median(drawn.mean(axis=1), axis=-1), n_runs),
+        _estimate(metrics.aggregate_optimality_gap(scores), 1.0 - np.minimum(drawn, 1.0).mean(axis=(1, 2)), n_runs),
     )
 
 
 def performance_profile(scores: Floats, thresholds: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return the share of runs of ``[runs, worlds]`` that score above each threshold, and its bounds."""
-    n_runs, n_worlds = scores.shape
-    above = scores[:, :, None] > thresholds
-    samples = [shares(n_runs, world) @ above[:, world].astype(np.float64) for world in range(n_worlds)]
-    return (above.mean(axis=(0, 1)), *interval(np.mean(samples, axis=0)))
+    """Return the share of runs of ``[runs, worlds]`` that score above each threshold, and its bounds.
+
+    The runs of a world above a threshold are draws; so the bounds are Wilson's, put together over the worlds.
+    """
+    return mean_of_shares((scores[:, :, None] > thresholds).mean(axis=0), len(scores))
 
 
 def _iqm(scores: Floats) -> Floats:
@@ -146,6 +160,6 @@ def _iqm(scores: Floats) -> Floats:
     return np.asarray(np.sort(scores, axis=-1)[..., cut : n - cut].mean(axis=-1))
 
 
-def _estimate(value: float, samples: Floats) -> Estimate:
-    low, high = interval(samples)
+def _estimate(value: float, samples: Floats, n_runs: int) -> Estimate:
+    low, high = interval(np.float64(value), samples, n_runs)
     return Estimate(float(value), float(low), float(high))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from train.plans import Plan
 from train.report.names import KNOWING, MAIN, OURS
-from train.report.statistics import Estimate, Lead, estimate_iqm, probability_of_improvement
+from train.report.statistics import SEEDS_TO_DECIDE, Estimate, Lead, estimate_iqm, probability_of_improvement
 from train.results import SavedRun, find_runs, read_failures, read_plan
 
 #: Share of the way from the uniform policy to the best known within which an algorithm counts as there.
@@ -157,10 +157,25 @@ class WorldResults:
         a, b = one.value.value, other.value.value
         return abs(a - b) <= _TIE * max(abs(a), abs(b)) or (self.at_optimum(one) and self.at_optimum(other))
 
+    def leaders(self, among: Sequence[AlgorithmResults]) -> tuple[AlgorithmResults, ...]:
+        """Return who may be the first of several: the highest, its ties, and whose interval overlaps its own.
+
+        Nobody where one of them has too few seeds to be compared.
+        """
+        best = max(among, key=lambda results: results.value.value)
+        if seeds_of(among) < SEEDS_TO_DECIDE:
+            return ()
+        return tuple(one for one in among if self.tied(best, one) or one.value.overlaps(best.value))
+
     @property
     def ours(self) -> AlgorithmResults | None:
         """Our algorithm's results, if it took part."""
         return self.find(OURS)
+
+
+def seeds_of(many: Sequence[AlgorithmResults]) -> int:
+    """Return the smallest number of runs that any of the algorithms has."""
+    return min(len(results.runs) for results in many)
 
 
 @dataclass(frozen=True)

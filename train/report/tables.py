@@ -6,6 +6,7 @@ import numpy as np
 
 from train.report.names import OURS
 from train.report.resampling import Floats
+from train.report.statistics import SEEDS_TO_DECIDE
 from train.report.summary import AlgorithmResults, Bench, WorldResults, advantage
 from train.report.table import Cell, Row, Table, words_table
 from train.report.words import lead, number
@@ -13,11 +14,21 @@ from train.report.words import lead, number
 _VALUES = ("J, IQM [95 % interval]", "J, worst seed", "J, best seed")
 _FIGURES = (*_VALUES, "normalised", "stability gap", "optimality gap", "discounted return", "episode return")
 _ADVANTAGE = ("{ours} ahead, IQM", "{ours} ahead, worst vs best seed", "P({ours} better)")
+#: What bold type says.
+MARKED = (
+    "Bold: the highest, and all that it cannot be told from by its interval; nothing with fewer than "
+    f"{SEEDS_TO_DECIDE} seeds."
+)
 _ON_TERMINAL = (0, 1, 2, 3, 4)
 _NOTE = (
-    "IQM: interquartile mean over seeds, the lowest and the highest quarter left out; in brackets its 95 % bootstrap "
-    "interval. J and the gaps are computed exactly from the final policy. Normalised: 0 is the uniform policy, 1 the "
-    "best known. Returns are means over played episodes in the world that answers the final policy."
+    "IQM: interquartile mean over seeds, the lowest and the highest quarter left out; in brackets its 95 % interval. "
+    f"{MARKED} J and the gaps are computed exactly from the final policy. Normalised: 0 is the uniform policy, 1 the "
+    "best known. Returns are means over episodes played in the world that answers the final policy: discounted returns "
+    "to the end of the discount, whatever the step limit; episode returns undiscounted and up to the step limit."
+)
+_NOTE_CUT = (
+    " Discounted returns of runs without `discounted_return_rest` in their result.json end at the step limit, if the "
+    "world has one, and are lower than J by what comes after it."
 )
 _NOTE_ADVANTAGE = (
     " “Ahead” is the difference in percent of the other algorithm’s J (in units of J where not both are positive): "
@@ -31,17 +42,19 @@ def world_table(bench: Bench, world: WorldResults) -> Table:
     ours = world.ours if len(world.algorithms) > 1 else None
     headings = ("seeds", *_FIGURES, *(_ADVANTAGE if ours else ()))
     columns = tuple(heading.format(ours=ours.label if ours else "") for heading in headings)
-    best = max(world.algorithms, key=lambda results: results.value.value)
+    leaders = world.leaders(world.algorithms)
     rows = [
         Row(
             results.label,
             _figures(bench, world, results) + (_advantage(world, ours, results) if ours else ()),
-            leads=results is best or world.tied(best, results),
+            leads=results in leaders,
         )
         for results in sorted(world.algorithms, key=lambda results: results.like is not None)
     ]
     shown = tuple(index for index in _ON_TERMINAL if index < len(columns))
-    return Table(world.title, columns, tuple(rows), note=_NOTE + (_NOTE_ADVANTAGE if ours else ""), on_terminal=shown)
+    cut = any("discounted_return_rest" not in run.result for results in world.algorithms for run in results.runs)
+    note = _NOTE + _NOTE_CUT * cut + (_NOTE_ADVANTAGE if ours else "")
+    return Table(world.title, columns, tuple(rows), note=note, on_terminal=shown)
 
 
 def effort_table(world: WorldResults) -> Table:

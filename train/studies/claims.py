@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from train.report.statistics import Estimate
+from train.report.statistics import SEEDS_TO_DECIDE, Estimate
 from train.report.words import listing, number, written
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
-#: With fewer seeds an interval is little more than the worst and the best of them.
-SEEDS_TO_DECIDE = 3
+_TOO_FEW = f"fewer than {SEEDS_TO_DECIDE} seeds decide nothing"
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def is_largest(text: str, name: str, estimates: Mapping[str, Estimate], n_seeds:
     beside = [other for other, estimate in others.items() if estimate.overlaps(mine)]
     compared = f"{name} has {written(mine, decimals)}"
     if n_seeds < SEEDS_TO_DECIDE:
-        return Claim(text, UNDECIDED, f"{compared}, but fewer than {SEEDS_TO_DECIDE} seeds decide nothing")
+        return Claim(text, UNDECIDED, f"{compared}, but {_TOO_FEW}")
     if above:
         return Claim(text, FAILS, f"{compared}, below {_listed(others, above, decimals)}")
     if beside:
@@ -50,7 +49,9 @@ def is_below(text: str, bound: float, estimate: Estimate, n_seeds: int, decimals
     """Judge the claim that a figure is at most ``bound``."""
     because = f"measured {written(estimate, decimals)}, claimed at most {number(bound, decimals)}"
     verdict = HOLDS if estimate.high <= bound else FAILS if estimate.low > bound else UNDECIDED
-    return Claim(text, verdict if n_seeds >= SEEDS_TO_DECIDE else UNDECIDED, because)
+    if n_seeds < SEEDS_TO_DECIDE:
+        return Claim(text, UNDECIDED, f"{because}, but {_TOO_FEW}")
+    return Claim(text, verdict, because)
 
 
 def _listed(estimates: Mapping[str, Estimate], names: list[str], decimals: int) -> str:

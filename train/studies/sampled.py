@@ -11,10 +11,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from train.report.resampling import Floats
-from train.report.statistics import Estimate, estimate_iqm, estimate_spread
+from train.report.statistics import SEEDS_TO_DECIDE, Estimate, estimate_iqm, estimate_spread
 from train.report.style import INK, PALETTE, drawing, new_figure
 from train.report.words import listing, number, written
-from train.studies.claims import HOLDS, SEEDS_TO_DECIDE, Claim, is_largest
+from train.studies.claims import HOLDS, Claim, is_largest
 from train.studies.definitions import RESPONSES, STABILITY_SEEKING, STANDARD, Level, SampledStudy
 from train.studies.page import StudyPage
 
@@ -137,7 +137,7 @@ def _findings(data: pd.DataFrame, estimates: Estimates, claims: Sequence[Claim],
         sentences.append(f"{where}{ranked[0]} has the highest J, {written(best, 3)}{beside}.")
         uniform = float(data[data["group"] == group]["uniform_value"].iloc[0])
         below = [name for name in ranked if of_group[name].high < uniform]
-        if below:
+        if below and seeds >= SEEDS_TO_DECIDE:
             sentences.append(f"Below the uniform policy ({number(uniform, 3)}): {listing(below)}.")
     held = sum(claim.verdict == HOLDS for claim in claims)
     return [*sentences, f"Claims that hold in these data: {held} of {len(claims)}."]

@@ -14,8 +14,9 @@ PAGE = "README.md"
 _ABOUT = f"""# What tuning found
 
 Written by `python -m train tune`. J is the mean exact performative value over the tuning seeds at the end of the
-training: of the setting without tuning (trial 0), and of the winner. [{TRIALS}]({TRIALS}) has all trials, seed by seed.
-A schedule is written as its values, each with the share of the training at which it is reached.
+training: of the setting without tuning (trial 0), and of the winner. The highest of several means over few seeds is
+rather too high; what a winner is worth the benchmark says, whose seeds are others. [{TRIALS}]({TRIALS}) has all
+trials, seed by seed. A schedule is written as its values, each with the share of the training at which it is reached.
 """
 
 

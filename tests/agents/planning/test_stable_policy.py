@@ -55,6 +55,21 @@ def test_a_circle_is_found_whichever_policy_it_is_entered_from():
     assert sorted(policy.argmax().item() for policy in result.cycle) == [1, 2]
 
 
+def test_the_way_into_a_circle_is_no_part_of_it():
+    following = [1, 2, 3, 2]  # the best response to each action: 0 and 1 lead into the circle of 2 and 3
+    pays = torch.eye(4, dtype=torch.float64)[following]
+    problem = PerformativeMDP(
+        lambda pi: Dynamics.from_dense(torch.ones(1, 4, 1, dtype=torch.float64), pi @ pays), [1.0], 0.5, n_actions=4
+    )
+    for start, entered in ((0, [2, 3]), (1, [2, 3]), (3, [3, 2])):
+        result = exact.stable_policy(problem, start=np.eye(4)[[start]])
+        assert not result.stable
+        assert [int(policy.argmax()) for policy in result.cycle] == entered
+        assert int(result.policy.argmax()) == entered[-1]
+        assert result.n_iter == {0: 4, 1: 3, 3: 2}[start]
+        assert result.gap == pytest.approx(2.0)  # a reward of 1 for ever, at a discount of 0.5
+
+
 def test_it_starts_from_the_best_response_to_the_unshifted_world_or_from_the_given_policy():
     problem = make_world("SoftmaxPeMDP-v0", kappa=1.0, xi=2.0).problem  # habits pay: every start keeps its habits
     default = exact.stable_policy(problem)
