@@ -24,8 +24,12 @@ def run(command: RunCommand) -> int:
     """Train one agent and print what it is worth."""
     overrides = parse_assignments(command.set)
     for key in ("n_timesteps", "n_envs"):
-        if getattr(command, key) is not None:
-            overrides[key] = getattr(command, key)
+        given = getattr(command, key)
+        if given is not None and key in overrides:
+            option = f"--{key.replace('_', '-')}"
+            raise ValueError(f"{key} is given twice: {given} with {option} and {overrides[key]!r} with --set")
+        if given is not None:
+            overrides[key] = given
     planned = plan_run(
         command.algo,
         command.env,
@@ -39,8 +43,8 @@ def run(command: RunCommand) -> int:
         tensorboard=command.tensorboard,
     )
     if not command.overwrite:
-        planned.check_replaceable()
-    result = execute(planned)
+        planned.check_replaceable()  # before anything is made
+    result = execute(planned, command.overwrite)
     print(describe(result))
     print(f"saved in {planned.folder}")
     return 0

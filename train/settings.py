@@ -96,10 +96,13 @@ def read_sections(algorithm: Algorithm, env: str, path: Path) -> Settings:
 
 
 def parse_assignments(assignments: Iterable[str]) -> Settings:
-    """Return settings from ``key=value`` texts; values are YAML, ``env_kwargs.shift=2`` sets one entry of a mapping.
+    """Return the settings that ``KEY=VALUE`` texts ask for, in whatever order; values are YAML.
+
+    ``env_kwargs.shift=2`` sets an entry of a mapping, ``env_kwargs={shift: 2}`` all that it has.
 
     Raises:
-        ValueError: a text has no ``=``, or its value is not YAML.
+        ValueError: a text is no assignment, its value is not YAML, a key that is no mapping has entries, or a setting is
+            given twice.
     """
     settings: Settings = {}
     for assignment in assignments:
@@ -108,14 +111,25 @@ def parse_assignments(assignments: Iterable[str]) -> Settings:
             raise ValueError(f"--set takes KEY=VALUE, such as learning_rate=1e-3, got {assignment!r}")
         value = parse_yaml(text, f"the value of {key!r}")
         outer, dot, inner = key.partition(".")
-        if not dot:
-            settings[key] = value
-        elif outer not in MAPPING_KEYS:
+        if dot and outer not in MAPPING_KEYS:
             hint = did_you_mean(outer, MAPPING_KEYS)
             raise ValueError(f"only {' and '.join(MAPPING_KEYS)} have entries, got {key!r}{hint}")
-        else:
-            settings[outer] = {**settings.get(outer, {}), inner: value}
+        if outer not in MAPPING_KEYS:
+            _give(settings, key, value)
+            continue
+        entries = {inner: value} if dot else value
+        if not isinstance(entries, Mapping):
+            raise ValueError(f"{key!r} must be a mapping, got {value!r}")
+        for entry, entry_value in entries.items():
+            _give(settings.setdefault(outer, {}), entry, entry_value, f"{outer}.")
+        settings.setdefault(outer, {})
     return settings
+
+
+def _give(settings: Settings, key: str, value: Any, prefix: str = "") -> None:
+    if key in settings:
+        raise ValueError(f"'{prefix}{key}' is given twice with --set: {settings[key]!r} and {value!r}")
+    settings[key] = value
 
 
 def hyperparameters(algorithm: Algorithm, settings: Settings) -> dict[str, Any]:
