@@ -23,6 +23,7 @@ from train.folders import ERROR, beside, settle
 from train.judges import find_judge
 from train.locks import at_work_in, awaited
 from train.plans import PLAN, Plan
+from train.registrations import Registrations
 from train.remeasuring import remeasure
 from train.results import write_failures, write_results
 from train.run import Run, execute, plan_run
@@ -179,7 +180,8 @@ class _Pool:
         # Ray's workers have another working folder.
         sent = [replace(run, out=run.out.resolve()) for run in runs] if self.engine == "ray" else list(runs)
         function = functools.partial(_attempt, train=self.train, since=self.since)
-        for outcome in in_parallel(function, sent, self.jobs if jobs is None else jobs, self.engine):
+        known = Registrations.of((run.world for run in runs), (run.algo for run in runs))
+        for outcome in in_parallel(function, sent, self.jobs if jobs is None else jobs, self.engine, known):
             yield replace(outcome, run=runs[sent.index(outcome.run)])
 
 
