@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from train.failures import RunFailedError
 from train.options import (
     COMMANDS,
     BenchCommand,
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except RunFailedError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept, and the same command makes the rest", file=sys.stderr)
         return 130

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Any
 
 from perf_envs.validation import check_choice, check_count
 from train.bench import BenchReport, plan_runs, run_bench
+from train.failures import RunFailedError
+from train.files import write_text
 from train.options import DEFAULT_ALGOS, DEFAULT_ENVS, STUDIES, BenchCommand, RunCommand, StudyCommand
 from train.plans import Block, Plan, read_suite
 from train.report.plot import plot
-from train.run import execute, plan_run
+from train.run import Run, execute, plan_run
 from train.settings import parse_assignments
 from train.studies.convergence import run_convergence
 from train.studies.definitions import SAMPLED
@@ -44,10 +47,23 @@ def run(command: RunCommand) -> int:
     )
     if not command.overwrite:
         planned.check_replaceable()  # before anything is made
-    result = execute(planned, command.overwrite)
+    result = _execute(planned, command.overwrite)
     print(describe(result))
     print(f"saved in {planned.folder}")
     return 0
+
+
+def _execute(planned: Run, overwrite: bool) -> dict[str, Any]:
+    try:
+        return execute(planned, overwrite)
+    except (OSError, ValueError):
+        raise  # these say what is wrong themselves
+    except Exception as error:
+        # Beside the folder, which may hold a finished run that stays.
+        path = planned.folder.with_name(f"{planned.folder.name}.error.txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, traceback.format_exc())
+        raise RunFailedError(f"{type(error).__name__}: {error} (traceback: {path})") from error
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -111,9 +111,7 @@ def _join_cluster() -> None:
         ray.init(log_to_driver=False)
 
 
-def _work(
-    function: Callable[[Item], Result], item: Item, parent: int, registrations: Registrations | None
-) -> Result:
+def _work(function: Callable[[Item], Result], item: Item, parent: int, registrations: Registrations | None) -> Result:
     if os.getpid() == parent:
         return function(item)
     _live_and_die_with(parent)

@@ -146,7 +146,7 @@ def plan_run(
     Raises:
         ValueError: something in the arguments or in a settings file is not valid.
     """
-    check_count("seed", seed, at_least=0)
+    check_number("seed", check_count("seed", seed, at_least=0), at_most=2**32 - 1)  # numpy's generators take no more
     check_count("n_evals", options.get("n_evals", 20), at_least=2)
     if options.get("best_value") is not None:
         check_number("best_value", options["best_value"])

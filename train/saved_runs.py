@@ -26,6 +26,9 @@ MOVES = ("perf/round", "perf/shift", "perf/reward_shift")
 #: What makes a run: the same in every file that says whose it is.
 IDENTITY = ("algo", "env", "seed")
 _ADVICE = "bench makes the run again when its result.json is removed"
+_FINAL = ("performative_value", "stability_gap")
+#: Columns of the evaluations whose last entry is a figure of the result.
+_ENDS_WITH = (("timesteps", "steps"), ("round", "deployments"), *(2 * (name,) for name in _FINAL))
 _EVALUATIONS = ("timesteps", "round", "performative_value", "stability_gap")
 
 
@@ -52,7 +55,7 @@ class SavedRun:
             if (table["timesteps"].diff().dropna() < 0).any():
                 raise ValueError("timesteps must not fall")
             last = table.iloc[-1]
-            for column, name in (("timesteps", "steps"), ("performative_value", "performative_value")):
+            for column, name in _ENDS_WITH:
                 if not _same(float(last[column]), float(self.result[name])):
                     raise ValueError(
                         f"it ends with {column} {last[column]:.10g}, but result.json says {self.result[name]:.10g}: it "
@@ -100,6 +103,10 @@ def read_run(folder: Path) -> SavedRun:
     """
     config_path, meta_path = folder / "config.yaml", folder / "meta.json"
     result, config, meta = read_result(folder / "result.json"), read_mapping(config_path), read_json(meta_path)
+    for path, data, needed in ((config_path, config, IDENTITY), (meta_path, meta, ("started",))):
+        for name in needed:
+            if name not in data:
+                raise ValueError(f"{path} is not what a run leaves: it has no {name!r}; {_ADVICE}")
     _check_entries(config_path, config, _CONFIG)
     _check_entries(meta_path, meta, _META)
     _check_same_run(folder, result, config, meta)
@@ -180,7 +187,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def _is_machine(value: Any) -> bool:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import torch
 from gymnasium.envs.registration import load_env_creator
 
 from agents.common.schedules import as_schedule
@@ -177,6 +178,7 @@ def _check_settings(settings: Settings, algorithm: Algorithm, env: str) -> None:
             raise ValueError(f"{key} must be set: it is neither in {CONFIGS / algorithm.name}.yaml nor given")
         settings[key] = check_count(key, settings[key])
     _check_rounds(settings, algorithm)
+    _check_device(settings["device"])
     check_choice("policy", settings["policy"], algorithm.policies)
     arguments = world_arguments(env)
     for key in settings["env_kwargs"]:
@@ -184,6 +186,15 @@ def _check_settings(settings: Settings, algorithm: Algorithm, env: str) -> None:
     for key, hint in algorithm.hyperparameters.items():
         if key in settings and key not in RUN_KEYS:
             settings[key] = _check_value(key, settings[key], hint)
+
+
+def _check_device(device: Any) -> None:
+    try:
+        torch.device("cpu" if device == "auto" else device)
+    except (RuntimeError, TypeError):
+        raise ValueError(
+            f"device must be a device of torch, such as 'cpu', 'cuda' or 'cuda:1', got {device!r}"
+        ) from None
 
 
 def _check_rounds(settings: Settings, algorithm: Algorithm) -> None:

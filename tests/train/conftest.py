@@ -84,7 +84,7 @@ def save_run(
     np.save(folder / "policy.npy", pricing_policy() if policy is None else policy)
     write_text(folder / "config.yaml", dump_yaml({**key, "env_kwargs": {}}))
     write_json(folder / "meta.json", {"started": "2025-01-01T00:00:00+00:00", "git": None})
-    rows = "".join(f"{steps},{steps // 10},{value * (steps / 100)!r},1.0,1.0,0.1\n" for steps in (0, 50, 100))
+    rows = "".join(f"{steps},{steps // 10},{value * (steps / 100)!r},{1.0 + seed},1.0,0.1\n" for steps in (0, 50, 100))
     header = "timesteps,round,performative_value,stability_gap,optimality_gap,wall_time\n"
     write_text(folder / "evaluations.csv", header + rows)
     rows = "".join(f"{k},{0.5 / k},{0.1 / k},{k}\n" for k in (1, 5, 10))
