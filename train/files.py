@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -24,9 +25,9 @@ def write_all(files: Mapping[Path, bytes]) -> None:
     partials = {path: path.with_name(f".{os.getpid()}.{path.name}") for path in files}
     try:
         for path, partial in partials.items():
-            _call(lambda partial=partial, path=path: partial.write_bytes(files[path]), path)
+            _call(functools.partial(partial.write_bytes, files[path]), path)
         for path, partial in partials.items():
-            _call(lambda partial=partial, path=path: os.replace(partial, path), path)
+            _call(functools.partial(os.replace, partial, path), path)
     finally:
         for partial in partials.values():
             partial.unlink(missing_ok=True)

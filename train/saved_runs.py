@@ -50,8 +50,6 @@ class SavedRun:
         """
         with _reading(self.folder / "evaluations.csv") as path:
             table = _read_table(path, _EVALUATIONS)
-            if not len(table):
-                raise ValueError("it has no rows")
             if (table["timesteps"].diff().dropna() < 0).any():
                 raise ValueError("timesteps must not fall")
             last = table.iloc[-1]
@@ -158,6 +156,8 @@ def _read_table(path: Path, columns: tuple[str, ...], usecols: Callable[[str], b
     if text and not text.endswith("\n"):
         raise ValueError("its last line is cut off")
     table = pd.read_csv(io.StringIO(text), usecols=usecols, float_precision="round_trip")
+    if table.empty and len(table.columns):
+        raise ValueError("it has no rows")
     missing = [column for column in columns if column not in table]
     if missing:
         raise ValueError(f"it has no column {missing[0]!r}")

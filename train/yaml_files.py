@@ -50,7 +50,7 @@ class _Loader(yaml.SafeLoader):
         """Leave ``<<`` alone: YAML 1.2 has no merge keys."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
-        tag = str(super().resolve(kind, value, implicit))
+        tag = str(super().resolve(kind, value, implicit))  # type: ignore[no-untyped-call]
         if kind is yaml.ScalarNode and implicit[0] and tag == _TEXT and _was_something_else(value):
             raise yaml.YAMLError(
                 f"{value!r} is text in YAML 1.2 and was something else before: write true or false, a plain number, or "
