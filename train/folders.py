@@ -1,7 +1,7 @@
 """The folder of a run, and how another run takes its place: made beside it, and put there when it is finished.
 
-What is in the place of a run is either finished, with a ``result.json``, or nothing that anybody reads. Whoever changes it
-holds its lock, see :mod:`train.locks`.
+What is in the place of a run is either finished, with a ``result.json``, or nothing that anybody reads. Whoever changes
+it holds its lock, see :mod:`train.locks`.
 """
 
 from __future__ import annotations

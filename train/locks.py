@@ -1,7 +1,7 @@
 """Who works in a folder: one at a time, and the others are told who it is.
 
-The lock is the operating system's, which lets go of it when a process ends, however it ends: a killed one blocks nobody.
-Beside it lies a note that says who holds it.
+The lock is the operating system's, which lets go of it when a process ends, however it ends: a killed one blocks
+nobody. Beside it lies a note that says who holds it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What the calling process has registered, taken along into worker processes, which import only what is shipped.
 
-A world may have been registered in a script, or in place of a shipped one; an algorithm entered, or a policy added to one.
+A world may have been registered in a script, or in place of a shipped one; an algorithm entered, or a policy added to
+one.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Registrations:
 
     @classmethod
     def of(cls, worlds: Iterable[str] = (), algos: Iterable[str] = ()) -> Registrations:
-        """Return the registrations of some worlds, by id, and of some algorithms, by name; unknown ones are left out."""
+        """Return the registrations of some worlds, by id, and some algorithms, by name; without unknown ones."""
         ids = [world for world in dict.fromkeys(worlds) if world in gym.registry]
         algorithms = {name: ALGORITHMS[name] for name in dict.fromkeys(algos) if name in ALGORITHMS}
         return cls(

@@ -1,6 +1,7 @@
 """A finished run as it was saved: its files, read and held against each other. Imports no agents.
 
-A folder may have been copied, edited, or filled from two runs. What is wrong with a file is said in words, with the file.
+A folder may have been copied, edited, or filled from two runs. What is wrong with a file is said in words, with its
+name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from train.files import read_json, read_text
+from train.files import read_json
 from train.yaml_files import read_mapping
 
 #: What is read of the log of a training.

@@ -102,8 +102,8 @@ def parse_assignments(assignments: Iterable[str]) -> Settings:
     ``env_kwargs.shift=2`` sets an entry of a mapping, ``env_kwargs={shift: 2}`` all that it has.
 
     Raises:
-        ValueError: a text is no assignment, its value is not YAML, a key that is no mapping has entries, or a setting is
-            given twice.
+        ValueError: a text is no assignment, its value is not YAML, a key that is no mapping has entries, or a setting
+            is given twice.
     """
     settings: Settings = {}
     for assignment in assignments:

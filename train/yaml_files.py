@@ -1,7 +1,7 @@
 """YAML as people write it: ``3e-3`` is a number, and a key that is given twice is an error.
 
-Numbers, booleans and null are those of YAML 1.2 (its core schema). What earlier versions took for one, and 1.2 takes for
-text, is an error: ``1:30`` was 90, ``1_000`` a number and ``no`` false.
+Numbers, booleans and null are those of YAML 1.2 (its core schema). What earlier versions took for one, and 1.2 takes
+for text, is an error: ``1:30`` was 90, ``1_000`` a number and ``no`` false.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 for _kind, _pattern in _CORE.items():
-    _Loader.add_implicit_resolver(f"{_TAG}{_kind}", _pattern, list("-+.0123456789nNtTfF~") + [""])
+    _Loader.add_implicit_resolver(f"{_TAG}{_kind}", _pattern, [*"-+.0123456789nNtTfF~", ""])
     _Loader.add_constructor(f"{_TAG}{_kind}", _Loader.construct_scalar_of)
 for _kind in ("int", "float"):
     _Dumper.add_implicit_resolver(f"{_TAG}{_kind}", _CORE[_kind], list("-+.0123456789"))

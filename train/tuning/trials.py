@@ -105,7 +105,7 @@ def read_search(folder: Path) -> list[Trial]:
     for number, trial in enumerate(trials):
         if (trial.algo, trial.env, trial.trial) != (folder.parent.name, folder.name, number):
             raise ValueError(
-                f"{path} must hold the trials of {folder.parent.name} in {folder.name} from 0, got trial {trial.trial} of "
+                f"{path} must hold the trials of {folder.parent.name} in {folder.name} from 0, got {trial.trial} of "
                 f"{trial.algo} in {trial.env} at place {number}: move what was copied out of the folder"
             )
     return trials
