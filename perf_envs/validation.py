@@ -36,7 +36,7 @@ def check_number(
         if isinstance(value, bool | str):  # float() would read True and "3"
             raise TypeError
         number = float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):  # also whole numbers with hundreds of digits
         raise ValueError(f"{name} must be {f'a number {bounds}'.rstrip()}, got {value!r}") from None
     if not math.isfinite(number) or not (above < number < below and at_least <= number <= at_most):
         raise ValueError(f"{name} must be {expected}, got {value!r}")

@@ -76,8 +76,9 @@ class Algorithm:
         """
         try:
             return self.build(policy, venv, seed=seed, **hyperparameters)
-        except (TypeError, AssertionError) as error:
-            raise ValueError(f"{self.name} does not accept {hyperparameters}: {error}") from error
+        except Exception as error:  # whatever the constructors of Stable-Baselines3 and torch make of odd arguments
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"{self.name} does not accept {hyperparameters}: {reason}") from error
 
     @property
     def rollout_length(self) -> int | None:

@@ -12,19 +12,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from perf_envs.validation import check_count
 from train.algorithms import check_applies, find_algorithm
 from train.applicability import applies
 from train.engines import WorkerLostError, check_engine, in_parallel
-from train.files import remove_leftovers, write_text
+from train.files import read_text, remove_leftovers, write_text
+from train.folders import ERROR, beside, settle
 from train.judges import find_judge
+from train.locks import at_work_in, awaited
 from train.plans import PLAN, Plan
+from train.registrations import Registrations
 from train.remeasuring import remeasure
 from train.results import write_failures, write_results
-from train.run import ERROR, RESULT, Run, execute, plan_run
+from train.run import Run, execute, plan_run
 
 Train = Callable[[Run], object]
 
@@ -34,10 +36,17 @@ ATTEMPTS = 2
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt at a run ended: ``error`` is ``None`` where it succeeded."""
+    """How an attempt at a run ended: ``error`` is ``None`` where it succeeded.
+
+    Attributes:
+        run: what was to be made.
+        error: what went wrong.
+        made: whether this attempt has made it; another sweep may have done so before.
+    """
 
     run: Run
     error: str | None = None
+    made: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,8 +54,8 @@ class BenchReport:
     """What a benchmark did.
 
     Attributes:
-        kept: runs that were there already.
-        made: runs made now.
+        kept: runs that were there already, or that another sweep in the same folder has made meanwhile.
+        made: runs made now, by this sweep.
         failures: runs that failed, with their last error.
         remeasured: how many of those kept have a better optimum to be measured against now.
     """
@@ -96,40 +105,36 @@ def run_bench(
         ValueError: jobs or engine are not valid.
     """
     check_engine(engine, jobs)
-    out.mkdir(parents=True, exist_ok=True)
-    with _at_work_in(out):
+    with at_work_in(out):  # or another sweep's files would be taken for leftovers
         remove_leftovers(out)
         write_text(out / PLAN, plan.dump())
     report = make_runs(runs, jobs, train, engine)
     rows = [{"algo": o.run.algo, "env": o.run.env, "seed": o.run.seed, "error": o.error} for o in report.failures]
-    with _at_work_in(out):
+    failed = [failure.run.folder for failure in report.failures]
+    with at_work_in(out):
         write_failures(out, rows)
-        write_results(out, plan)
+        write_results(out, plan, [run.folder for run in runs if run.folder not in failed and run.is_finished()])
     return report
-
-
-def _at_work_in(folder: Path) -> FileLock:
-    """Return what keeps other sweeps from taking the files written meanwhile for leftovers."""
-    return FileLock(folder / ".lock")
 
 
 def make_runs(
     runs: Sequence[Run], jobs: int | None = None, train: Train = execute, engine: str = "joblib"
 ) -> BenchReport:
     """Make those of the runs that are not finished; see :func:`run_bench`."""
-    pool = _Pool(engine, check_engine(engine, jobs), train)
+    pool = _Pool(engine, check_engine(engine, jobs), train, time.time())
     done = [run.is_finished() for run in runs]
     remeasured = remeasure(itertools.compress(runs, done))
     pending = longest_first([run for run, is_done in zip(runs, done, strict=True) if not is_done])
-    kept = len(runs) - len(pending)
-    failures: list[Outcome] = []
+    outcomes: list[Outcome] = []
     with _progress() as progress:
-        task = progress.add_task("runs", total=len(runs), completed=kept, failed="")
+        task = progress.add_task("runs", total=len(runs), completed=len(runs) - len(pending), failed="")
         for outcome in _attempt_all(pending, pool):
-            failures += [outcome] if outcome.error else []
-            progress.update(task, advance=1, failed=f"{len(failures)} failed" if failures else "")
-    failures.sort(key=lambda outcome: runs.index(outcome.run))
-    return BenchReport(kept, len(pending) - len(failures), tuple(failures), remeasured)
+            outcomes.append(outcome)
+            n_failed = sum(bool(one.error) for one in outcomes)
+            progress.update(task, advance=1, failed=f"{n_failed} failed" if n_failed else "")
+    failures = sorted((one for one in outcomes if one.error), key=lambda one: runs.index(one.run))
+    made = sum(one.made for one in outcomes)
+    return BenchReport(len(runs) - made - len(failures), made, tuple(failures), remeasured)
 
 
 def longest_first(runs: Iterable[Run]) -> list[Run]:
@@ -168,13 +173,15 @@ class _Pool:
     engine: str
     jobs: int
     train: Train
+    since: float
 
     def attempt(self, runs: Sequence[Run], jobs: int | None = None) -> Iterator[Outcome]:
         """Yield one outcome per run; ``WorkerLostError`` if a run kills its process."""
         # Ray's workers have another working folder.
         sent = [replace(run, out=run.out.resolve()) for run in runs] if self.engine == "ray" else list(runs)
-        function = functools.partial(_attempt, train=self.train)
-        for outcome in in_parallel(function, sent, self.jobs if jobs is None else jobs, self.engine):
+        function = functools.partial(_attempt, train=self.train, since=self.since)
+        known = Registrations.of((run.world for run in runs), (run.algo for run in runs))
+        for outcome in in_parallel(function, sent, self.jobs if jobs is None else jobs, self.engine, known):
             yield replace(outcome, run=runs[sent.index(outcome.run)])
 
 
@@ -206,18 +213,24 @@ def _attempt_each(runs: list[Run], pool: _Pool) -> Iterator[Outcome]:
             ended = [outcome for outcome in map(_read_outcome, waiting) if outcome is not None]
             waiting = [run for run in waiting if run not in [outcome.run for outcome in ended]]
             yield from ended
-            suspects = [run for run in waiting if (run.folder / "config.yaml").exists()]
+            suspects = [run for run in waiting if _has_begun(run)]
             for run in suspects[: pool.jobs] or waiting[:1]:
                 waiting.remove(run)
                 yield _attempt_alone(run, pool)
 
 
+def _has_begun(run: Run) -> bool:
+    """Whether somebody has begun a run and not finished it, in its place or beside a finished one."""
+    folder = beside(run.folder) if run.has_result() else run.folder
+    return (folder / "config.yaml").exists()
+
+
 def _read_outcome(run: Run) -> Outcome | None:
     """Return how a run ended that nobody has told of, ``None`` if it has not."""
     if run.is_finished():
-        return Outcome(run)
+        return Outcome(run, made=True)
     error = run.folder / ERROR
-    return Outcome(run, error.read_text(encoding="utf-8").rstrip().rsplit("\n", 1)[-1]) if error.exists() else None
+    return Outcome(run, read_text(error).rstrip().rsplit("\n", 1)[-1]) if error.exists() else None
 
 
 def _attempt_alone(run: Run, pool: _Pool) -> Outcome:
@@ -227,21 +240,36 @@ def _attempt_alone(run: Run, pool: _Pool) -> Outcome:
         return Outcome(run, "the worker process died")
 
 
-def _attempt(run: Run, train: Train) -> Outcome:
-    """Execute a run; whatever goes wrong is returned rather than raised, so that the other runs go on."""
-    run.folder.mkdir(parents=True, exist_ok=True)
+def _attempt(run: Run, train: Train, since: float) -> Outcome:
+    """Execute a run; whatever goes wrong is returned rather than raised, so that the other runs go on.
+
+    Args:
+        run: what to make.
+        train: what makes it.
+        since: when the sweep began: a run with other settings that is younger is another command's.
+    """
     # Another sweep, or a worker that has not noticed yet that its own was killed, may be at work in the same folder.
-    with FileLock(run.folder.with_name(f".{run.folder.name}.lock")):
-        if run.is_finished():
-            return Outcome(run)
-        (run.folder / RESULT).unlink(missing_ok=True)  # that of other settings
+    with awaited(run.folder):
         try:
+            settle(run.folder)
+            if run.is_finished():
+                return Outcome(run)
+            if (run.result_time() or 0.0) > since:
+                return Outcome(run, _made_otherwise(run))
             train(run)
         except Exception as error:
             with contextlib.suppress(OSError):  # a full disk is a reason to fail, not to end the sweep
+                run.folder.mkdir(parents=True, exist_ok=True)
                 write_text(run.folder / ERROR, traceback.format_exc())
             return Outcome(run, f"{type(error).__name__}: {error}")
-    return Outcome(run)
+    return Outcome(run, made=True)
+
+
+def _made_otherwise(run: Run) -> str:
+    return (
+        f"another command, which is at work in {run.out} too, has made this run with other settings "
+        f"({', '.join(run.differing())}): give one of them another --out"
+    )
 
 
 def _progress() -> Progress:

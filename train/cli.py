@@ -6,6 +6,7 @@ reads what is printed any more.
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from train.failures import RunFailedError
 from train.options import (
     COMMANDS,
     BenchCommand,
@@ -22,6 +24,7 @@ from train.options import (
     StudyCommand,
     TuneCommand,
     option_names,
+    option_spellings,
 )
 
 _DESCRIPTION = "Train agents in performative worlds, compare them, and report what came out."
@@ -30,6 +33,7 @@ _DESCRIPTION = "Train agents in performative worlds, compare them, and report wh
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _print_anything()
     try:
         _check_names(arguments)
         command = tyro.extras.subcommand_cli_from_dict(
@@ -49,9 +53,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except RunFailedError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept, and the same command makes the rest", file=sys.stderr)
         return 130
+
+
+def _print_anything() -> None:
+    """Let signs that the terminal or the locale cannot show be written as escapes: no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _check_names(arguments: list[str]) -> None:
@@ -64,14 +78,20 @@ def _check_names(arguments: list[str]) -> None:
         raise ValueError(
             f"command must be one of {', '.join(COMMANDS)}, got {arguments[0]!r}{did_you_mean(arguments[0], COMMANDS)}"
         )
-    names = option_names(COMMANDS[arguments[0]])
-    for argument in arguments[1:]:
-        name = argument.split("=")[0].replace("_", "-")
+    command = COMMANDS[arguments[0]]
+    names = option_names(command)
+    given = [argument.split("=")[0] for argument in arguments[1:]]
+    for written in given:
+        name = written.replace("_", "-")
         if name.startswith("--") and name not in names:
             raise ValueError(
-                f"{arguments[0]} has no option {argument.split('=')[0]}{did_you_mean(name, names)}; "
+                f"{arguments[0]} has no option {written}{did_you_mean(name, names)}; "
                 f"python -m train {arguments[0]} --help lists them"
             )
+    for long, *aliases in option_spellings(command).values():
+        times = [name for name in given if name in aliases or name.replace("_", "-") == long]
+        if len(times) > 1:  # the last would silently win
+            raise ValueError(f"{long} must be given once, got {' and '.join(times)}: give all its values after one")
 
 
 def _perform(

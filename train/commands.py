@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Any
 
 from perf_envs.validation import check_choice, check_count
 from train.bench import BenchReport, plan_runs, run_bench
+from train.failures import RunFailedError
+from train.files import write_text
 from train.options import DEFAULT_ALGOS, DEFAULT_ENVS, STUDIES, BenchCommand, RunCommand, StudyCommand
 from train.plans import Block, Plan, read_suite
 from train.report.plot import plot
-from train.run import execute, plan_run
+from train.run import Run, execute, plan_run
 from train.settings import parse_assignments
 from train.studies.convergence import run_convergence
 from train.studies.definitions import SAMPLED
@@ -24,8 +27,12 @@ def run(command: RunCommand) -> int:
     """Train one agent and print what it is worth."""
     overrides = parse_assignments(command.set)
     for key in ("n_timesteps", "n_envs"):
-        if getattr(command, key) is not None:
-            overrides[key] = getattr(command, key)
+        given = getattr(command, key)
+        if given is not None and key in overrides:
+            option = f"--{key.replace('_', '-')}"
+            raise ValueError(f"{key} is given twice: {given} with {option} and {overrides[key]!r} with --set")
+        if given is not None:
+            overrides[key] = given
     planned = plan_run(
         command.algo,
         command.env,
@@ -39,11 +46,24 @@ def run(command: RunCommand) -> int:
         tensorboard=command.tensorboard,
     )
     if not command.overwrite:
-        planned.check_replaceable()
-    result = execute(planned)
+        planned.check_replaceable()  # before anything is made
+    result = _execute(planned, command.overwrite)
     print(describe(result))
     print(f"saved in {planned.folder}")
     return 0
+
+
+def _execute(planned: Run, overwrite: bool) -> dict[str, Any]:
+    try:
+        return execute(planned, overwrite)
+    except (OSError, ValueError):
+        raise  # these say what is wrong themselves
+    except Exception as error:
+        # Beside the folder, which may hold a finished run that stays.
+        path = planned.folder.with_name(f"{planned.folder.name}.error.txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, traceback.format_exc())
+        raise RunFailedError(f"{type(error).__name__}: {error} (traceback: {path})") from error
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from perf_envs.validation import check_choice, check_count
 from train.provenance import available_cores
+
+if TYPE_CHECKING:  # the report, which judges studies, has no need to wait for what trains
+    from train.registrations import Registrations
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,23 +57,34 @@ def check_engine(engine: str, jobs: int | None) -> int:
 
 
 def in_parallel(
-    function: Callable[[Item], Result], items: Sequence[Item], jobs: int, engine: str = "joblib"
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    jobs: int,
+    engine: str = "joblib",
+    registrations: Registrations | None = None,
 ) -> Iterator[Result]:
     """Yield ``function(item)`` of every item, in any order; one job works in this process.
 
     Ray hands the results over together, at the end: its joblib backend knows no generators.
 
+    Args:
+        function: what to do.
+        items: with what.
+        jobs: how many at the same time.
+        engine: where, see :func:`check_engine`.
+        registrations: worlds and algorithms of this process that the workers must know.
+
     Raises:
         WorkerLostError: a worker process died.
     """
     if engine == "ray":
-        yield from _on_ray(function, items, jobs)
+        yield from _on_ray(functools.partial(_knowing, function, registrations), items, jobs)
         return
     parent = os.getpid()
     with parallel_config(backend="loky", inner_max_num_threads=1) if jobs > 1 else parallel_config("sequential"):
         pool = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)
         try:
-            yield from pool(delayed(_work)(function, item, parent) for item in items)
+            yield from pool(delayed(_work)(function, item, parent, registrations) for item in items)
         except TerminatedWorkerError as error:
             raise WorkerLostError(str(error)) from error
 
@@ -96,9 +111,17 @@ def _join_cluster() -> None:
         ray.init(log_to_driver=False)
 
 
-def _work(function: Callable[[Item], Result], item: Item, parent: int) -> Result:
-    if os.getpid() != parent:
-        _live_and_die_with(parent)
+def _work(function: Callable[[Item], Result], item: Item, parent: int, registrations: Registrations | None) -> Result:
+    if os.getpid() == parent:
+        return function(item)
+    _live_and_die_with(parent)
+    return _knowing(function, registrations, item)
+
+
+def _knowing(function: Callable[[Item], Result], registrations: Registrations | None, item: Item) -> Result:
+    """Call a function in a worker that has been told what is registered."""
+    if registrations is not None:
+        registrations.apply()
     return function(item)
 
 

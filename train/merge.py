@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from train.files import write_text
+from train.folders import ERROR, RESULT, beside, settle
+from train.locks import at_work_in, awaited
 from train.plans import PLAN, Block, Key, Plan
 from train.report.summary import group
 from train.results import (
     NOT_REPEATED,
-    SavedRun,
-    find_runs,
     read_failures,
     read_plan,
+    run_folder,
+    survey,
     write_failures,
     write_results,
 )
+from train.saved_runs import SavedRun, read_run
+from train.verification import check_figures
 
 
 def merge(out: Path, folders: Sequence[Path], command: str = "") -> Plan:
@@ -35,26 +39,37 @@ def merge(out: Path, folders: Sequence[Path], command: str = "") -> Plan:
 
     Raises:
         ValueError: a folder holds no finished run, the same run has other settings or another result in two folders, or
-            runs of one world cannot be compared. Nothing has been copied then.
+            runs of one world cannot be compared, or files of a run contradict each other. Nothing has been copied then.
     """
     found: dict[Key, SavedRun] = {}
     for folder in (out, *folders):
-        runs = find_runs(folder)
-        if not runs and folder != out:
+        here = survey(folder)
+        for note in here.notes:
+            print(f"note: {note}", file=sys.stderr)
+        if not here.runs and folder != out:
             raise ValueError(f"{folder} holds no finished run (<algo>/<env>/seed_<k>/result.json)")
-        for run in runs:
+        for run in here.runs:
             _check_same(found.setdefault(_key(run.result), run), run)
     if not found:
         raise ValueError(f"{out} holds no finished run, and no other folder was given")
-    group(list(found.values()))
+    _check_complete(list(found.values()))
     plan = _union([read_plan(folder) for folder in (out, *folders)], list(found), command)
     failures = [row for folder in (out, *folders) for row in read_failures(folder) if _key(row) not in found]
-    for run in found.values():
-        _copy(run, out)
-    write_text(out / PLAN, plan.dump())
-    write_failures(out, list({_key(row): row for row in failures}.values()))
-    write_results(out, plan)
+    with at_work_in(out):
+        for run in found.values():
+            _copy(run, out)
+        write_text(out / PLAN, plan.dump())
+        write_failures(out, list({_key(row): row for row in failures}.values()))
+        write_results(out, plan)
     return plan
+
+
+def _check_complete(runs: Sequence[SavedRun]) -> None:
+    """Raise ``ValueError`` unless runs can be compared, and their files read and not contradict each other."""
+    group(runs)
+    check_figures(runs)
+    for run in runs:
+        _ = run.evaluations, run.moves
 
 
 def _key(row: dict[str, Any]) -> Key:
@@ -79,17 +94,23 @@ def _check_same(one: SavedRun, other: SavedRun) -> None:
 
 def _copy(run: SavedRun, out: Path) -> None:
     """Copy a run to where it belongs, unless it lies there; what an unfinished run has left there is replaced."""
-    target = out / run.result["algo"] / run.result["env"] / f"seed_{run.result['seed']}"
+    target = run_folder(out, *_key(run.result))
     if target.resolve() == run.folder.resolve():
         return
-    partial = target.with_name(f".{os.getpid()}.{target.name}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        shutil.copytree(run.folder, partial, ignore=shutil.ignore_patterns(".[0-9]*"))
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with awaited(target):
+        settle(target)
+        if (target / RESULT).is_file() and not (target / ERROR).is_file():
+            raise ValueError(
+                f"{target} holds a result that has come meanwhile, or that of another run: nothing replaces it"
+            )
+        new = beside(target)
+        try:
+            shutil.copytree(run.folder, new, ignore=shutil.ignore_patterns(".[0-9]*", RESULT))
+            _check_same(run, read_run(run.folder))  # it may have been replaced meanwhile
+            shutil.copy2(run.folder / RESULT, new)
+            settle(target)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
 
 def _union(plans: Sequence[Plan | None], keys: Sequence[Key], command: str) -> Plan:

@@ -177,10 +177,15 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def option_names(command: Any) -> list[str]:
     """Return the options of a command as they are written, long and short."""
+    return ["--help", "-h", *(name for names in option_spellings(command).values() for name in names)]
+
+
+def option_spellings(command: Any) -> dict[str, list[str]]:
+    """Return the spellings of every option of a command, the long one first."""
     hints = typing.get_type_hints(command, include_extras=True)
-    names = ["--help", "-h"]
+    spellings = {}
     for field in dataclasses.fields(command):
         marks = getattr(hints[field.name], "__metadata__", ())
         aliases = [alias for mark in marks for alias in (getattr(mark, "aliases", None) or ())]
-        names += ["--" + field.name.replace("_", "-"), *aliases]
-    return names
+        spellings[field.name] = ["--" + field.name.replace("_", "-"), *aliases]
+    return spellings

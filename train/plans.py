@@ -98,16 +98,31 @@ class Plan:
         """
         data = read_mapping(path)
         try:
-            blocks = tuple(
-                Block(*(tuple(block.pop(name)) for name in ("algos", "envs", "seeds"))) for block in data.pop("blocks")
-            )
-            return cls(blocks, **data)
+            blocks = tuple(_load_block(block) for block in data.pop("blocks"))
+            return _checked(cls(blocks, **data))
         except KeyError as error:
             raise ValueError(
                 f"{path} is not the plan of a benchmark, it has no {error}: bench writes it anew"
             ) from None
-        except (AttributeError, TypeError) as error:
-            raise ValueError(f"{path} is not the plan of a benchmark: {error}") from None
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not the plan of a benchmark: {error}; bench writes it anew") from None
+
+
+def _load_block(block: dict[str, Any]) -> Block:
+    for name, kind in (("algos", str), ("envs", str), ("seeds", int)):
+        values = block[name]
+        if not isinstance(values, list) or not all(type(value) is kind for value in values):
+            raise ValueError(f"{name} must be a list of {'numbers' if kind is int else 'names'}, got {values!r}")
+    return Block(*(tuple(block[name]) for name in ("algos", "envs", "seeds")))
+
+
+def _checked(plan: Plan) -> Plan:
+    if not isinstance(plan.command, str):
+        raise ValueError(f"command must be a text, got {plan.command!r}")
+    for name in ("n_timesteps", "n_evals"):
+        if getattr(plan, name) is not None:
+            check_count(name, getattr(plan, name))
+    return plan
 
 
 def read_suite(name: str) -> tuple[Block, ...]:

@@ -61,15 +61,15 @@ class EvaluationCallback(BaseCallback):
         rounds = self.training_env.get_attr("round", indices=[0])[0]
         seconds = round(time.perf_counter() - self._start, 3)
         self._rows.append({"timesteps": self.num_timesteps, "round": rounds, **figures, "wall_time": seconds})
-        write_evaluations(self.path, self._rows)
+        write_text(self.path, evaluations_text(self._rows))
         for name in ("performative_value", "stability_gap"):
             self.logger.record(f"perf/{name.removeprefix('performative_')}", figures[name])
 
 
-def write_evaluations(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write the evaluations of a run in one piece."""
+def evaluations_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the evaluations of a run as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    return text.getvalue()

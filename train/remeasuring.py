@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from train.files import read_json, write_json
+from train.files import read_text, write_json, write_text
+from train.folders import RESULT
 from train.judges import find_judge
-from train.recording import EVALUATIONS, write_evaluations
-from train.run import RESULT, Run
+from train.locks import awaited
+from train.recording import EVALUATIONS, evaluations_text
+from train.run import Run, read_result
 
 
 def remeasure(finished: Iterable[Run]) -> int:
@@ -34,11 +35,9 @@ def remeasure(finished: Iterable[Run]) -> int:
         world = (run.world, str(run.settings["env_kwargs"]))
         if world not in known:
             known[world] = _best_known_value(run)
-        best, result = known[world], read_json(run.folder / RESULT)
-        before = result.get("best_value")
-        if best is not None and (before is None or best > before):
-            _write_gaps(run.folder, result, best)
-            n_changed += 1
+        best = known[world]
+        if best is not None and _is_better(best, read_result(run)):
+            n_changed += _remeasure(run, best)
     return n_changed
 
 
@@ -47,11 +46,29 @@ def _best_known_value(run: Run) -> float | None:
     return None if problem is None else find_judge(problem).best_known_value()
 
 
-def _write_gaps(folder: Path, result: dict[str, Any], best: float) -> None:
-    with (folder / EVALUATIONS).open(encoding="utf-8", newline="") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    for row in rows:
-        row["optimality_gap"] = best - float(row["performative_value"])
-    write_evaluations(folder / EVALUATIONS, rows)
-    gap = best - result["performative_value"]
-    write_json(folder / RESULT, result | {"optimality_gap": gap, "best_value": best})
+def _is_better(best: float, result: dict[str, Any]) -> bool:
+    before = result.get("best_value")
+    return before is None or best > before
+
+
+def _remeasure(run: Run, best: float) -> bool:
+    """Write the gaps of a run anew, unless another process has replaced or remeasured it meanwhile."""
+    with awaited(run.folder):
+        if not run.is_finished():
+            return False
+        result = read_result(run)
+        if not _is_better(best, result):
+            return False
+        rows: list[dict[str, Any]] = list(csv.DictReader(read_text(run.folder / EVALUATIONS).splitlines()))
+        try:
+            for row in rows:
+                row["optimality_gap"] = best - float(row["performative_value"])
+            gap = best - result["performative_value"]
+            text = evaluations_text(rows)
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise ValueError(
+                f"{run.folder} does not hold what a run leaves, gaps cannot be measured: {error}"
+            ) from None
+        write_text(run.folder / EVALUATIONS, text)
+        write_json(run.folder / RESULT, result | {"optimality_gap": gap, "best_value": best})
+    return True

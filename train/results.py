@@ -2,85 +2,76 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+import io
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from train.files import read_json, write_with
-from train.plans import PLAN, Plan
-from train.yaml_files import read_mapping
+from train.files import read_text, write_all, write_text
+from train.folders import ERROR
+from train.plans import PLAN, Key, Plan
+from train.saved_runs import SavedRun, read_result, read_run
+from train.verification import check_figures
 
 RESULTS, FAILURES = "results.csv", "failures.csv"
 #: The same as ``results.csv``.
 RESULTS_PARQUET = "results.parquet"
 #: What ``results.csv`` leaves out: names for people, and times, which no run repeats.
 NOT_REPEATED = ("label", "like", "seconds")
-#: What is read of the log of a training.
-MOVES = ("perf/round", "perf/shift", "perf/reward_shift")
+_FAILURE = ("algo", "env", "seed", "error")
 
 
 @dataclass(frozen=True)
-class SavedRun:
-    """A finished run as it was saved."""
+class Found:
+    """The finished runs below a folder, and what was left out, in sentences."""
 
-    folder: Path
-    result: dict[str, Any]
-    config: dict[str, Any]
-    meta: dict[str, Any] = field(default_factory=dict)
-
-    @cached_property  # several plots are drawn from the same table
-    def evaluations(self) -> pd.DataFrame:
-        """The exact figures along the training."""
-        with _reading(self.folder / "evaluations.csv") as path:
-            return pd.read_csv(path)
-
-    @cached_property
-    def moves(self) -> pd.DataFrame:
-        """How far the world moved at the logged deployments; an empty table where that was not logged."""
-        path = self.folder / "progress.csv"
-        if not path.is_file() or not path.stat().st_size:
-            return pd.DataFrame()
-        return pd.read_csv(path, usecols=lambda column: column in MOVES)
-
-    def policy(self) -> NDArray[np.float64]:
-        """Return the final policy: a table ``[S, A]``, or mean and deviation of continuous actions ``[2, H, d]``."""
-        with _reading(self.folder / "policy.npy") as path:
-            table: NDArray[np.float64] = np.load(path)
-        return table
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[Path]:
-    """Say of a file of a finished run that cannot be read which one it is, and how to get it back."""
-    try:
-        yield path
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(
-            f"cannot read {path}: {error}; bench makes the run again when its result.json is removed"
-        ) from None
+    runs: list[SavedRun]
+    notes: list[str]
 
 
 def find_runs(out: Path, plan: Plan | None = None) -> list[SavedRun]:
-    """Return the finished runs below a folder, those of a plan in its order if one is given."""
-    found = {}
-    for path in sorted(out.glob("*/*/seed_*/result.json")):
-        result, folder = read_json(path), path.parent
-        for name in ("env", "algo", "seed"):
-            if name not in result:
-                raise ValueError(f"{path} is not the result of a run: it has no {name!r}")
-        found[result["env"], result["algo"], result["seed"]] = SavedRun(
-            folder, result, read_mapping(folder / "config.yaml"), read_json(folder / "meta.json")
-        )
-    if plan is None:
-        return [found[key] for key in sorted(found)]
-    return [found[key] for key in plan.runs() if key in found]
+    """Return the finished runs below a folder, those of a plan in its order if one is given; see :func:`survey`."""
+    return survey(out, plan).runs
+
+
+def survey(out: Path, plan: Plan | None = None) -> Found:
+    """Read the finished runs below a folder, those of a plan in its order if one is given.
+
+    A run counts where it belongs, ``<algo>/<env>/seed_<k>``; a copy elsewhere does not, nor does a result beside an
+    ``error.txt``, whose run was to be replaced and failed.
+
+    Raises:
+        ValueError: a file cannot be read, or files of a run belong to different runs.
+    """
+    found, notes = {}, []
+    for path in sorted(out.glob("*/*/*/result.json")):
+        folder = path.parent
+        if any(part.startswith(".") for part in folder.relative_to(out).parts):
+            continue  # still being made
+        result = read_result(path)
+        key = (result["env"], result["algo"], result["seed"])
+        home = run_folder(out, *key)
+        if folder != home:
+            notes.append(f"{folder} is left out: it holds {_named(key)}, whose place is {home}")
+        elif (folder / ERROR).is_file():
+            notes.append(f"{folder} is left out: it was to be made anew, and that failed ({folder / ERROR} says how)")
+        else:
+            found[key] = read_run(folder)
+    keys = sorted(found) if plan is None else [key for key in plan.runs() if key in found]
+    return Found([found[key] for key in keys], notes)
+
+
+def run_folder(out: Path, env: str, algo: str, seed: int) -> Path:
+    """Return where a run belongs."""
+    return out / algo / env / f"seed_{seed}"
+
+
+def _named(key: Key) -> str:
+    env, algo, seed = key
+    return f"{algo} in {env}, seed {seed}"
 
 
 def to_frame(runs: Sequence[SavedRun]) -> pd.DataFrame:
@@ -90,16 +81,24 @@ def to_frame(runs: Sequence[SavedRun]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(frame.columns[frame.isna().all()], np.float64))
 
 
-def collect(out: Path, plan: Plan) -> pd.DataFrame:
-    """Return the results of a benchmark, one row per finished run, in the order of its plan."""
-    return to_frame(find_runs(out, plan))
+def write_results(out: Path, plan: Plan, folders: Collection[Path] | None = None) -> None:
+    """Write the results of a benchmark as CSV and as Parquet, one row per finished run, in the order of its plan.
 
+    Args:
+        out: folder of the benchmark.
+        plan: what it was asked for.
+        folders: of the runs that count, all of the plan if ``None``.
 
-def write_results(out: Path, plan: Plan) -> None:
-    """Write the results of a benchmark as CSV and as Parquet."""
-    results = collect(out, plan)
-    write_with(out / RESULTS, lambda path: results.to_csv(path, index=False))
-    write_with(out / RESULTS_PARQUET, lambda path: results.to_parquet(path, index=False))
+    Raises:
+        ValueError: a run cannot be read, or has figures that its policy has not.
+    """
+    runs = [run for run in find_runs(out, plan) if folders is None or run.folder in folders]
+    check_figures(runs)
+    results, parquet = to_frame(runs), io.BytesIO()
+    results.to_parquet(parquet, index=False)
+    write_all(
+        {out / RESULTS: results.to_csv(index=False).encode("utf-8"), out / RESULTS_PARQUET: parquet.getvalue()},
+    )
 
 
 def read_plan(out: Path) -> Plan | None:
@@ -109,9 +108,23 @@ def read_plan(out: Path) -> Plan | None:
 
 
 def read_failures(out: Path) -> list[dict[str, Any]]:
-    """Return the runs that failed, with their errors."""
+    """Return the runs that failed, with their errors.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
     path = out / FAILURES
-    return pd.read_csv(path).to_dict("records") if path.is_file() else []  # type: ignore[return-value]
+    if not path.is_file():
+        return []
+    text = read_text(path)
+    try:
+        table = pd.read_csv(io.StringIO(text))
+        rows = table[list(_FAILURE)].astype({"seed": int, "algo": str, "env": str, "error": str})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a table of failures ({', '.join(_FAILURE)}): {error}; bench writes it anew"
+        ) from None
+    return rows.to_dict("records")  # type: ignore[return-value]
 
 
 def write_failures(out: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -120,4 +133,4 @@ def write_failures(out: Path, rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         path.unlink(missing_ok=True)
         return
-    write_with(path, lambda partial: pd.DataFrame(rows).to_csv(partial, index=False))
+    write_text(path, pd.DataFrame(rows).to_csv(index=False))

@@ -1,13 +1,16 @@
 """One training run and its folder ``<out>/<algo>/<env>/seed_<k>/``.
 
 A run is finished when ``result.json`` is there; it is written last. Until then the folder holds what has been saved so
-far, and starting the run again replaces it.
+far, and starting the run again replaces it. A finished run stays until its successor, which is made beside it, is
+finished too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import shlex
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,20 +26,20 @@ from agents import DeployCallback, make_vec_env
 from agents.common.deploying import PerformativeProblem, performative_problem
 from perf_envs.validation import check_count, check_number
 from perf_envs.variants import split_variant
-from train import provenance
+from train import provenance, saved_runs
 from train.algorithms import find_algorithm
 from train.evaluation import play
-from train.files import read_json, remove_leftovers, write_json, write_text, write_with
+from train.files import naming, read_text, remove_leftovers, write_bytes, write_json, write_text
+from train.folders import RESULT, clear, settle, workplace
 from train.judges import Policy, find_judge
+from train.locks import claimed
 from train.recording import EVALUATIONS, EvaluationCallback
 from train.settings import MAPPING_KEYS, Settings, hyperparameters, resolve_settings
 from train.yaml_files import dump_value, dump_yaml, parse_yaml, read_mapping
 
-RESULT, ERROR = "result.json", "error.txt"
-_INPUTS = ("config.yaml", "command.txt", "meta.json")
-_FILES = (*_INPUTS, "progress.csv", EVALUATIONS, "policy.npy", "model.zip", ERROR)
 #: Lines in ``progress.csv``, about.
 _LOG_LINES = 100
+_MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -96,23 +99,38 @@ class Run:
 
     def is_finished(self) -> bool:
         """Whether the folder holds the result of exactly this run; the order of the settings does not matter."""
-        config = self.folder / "config.yaml"
-        if not ((self.folder / RESULT).is_file() and config.is_file()):
-            return False
-        before, now = config.read_text(encoding="utf-8"), dump_yaml(self.config)
-        return before == now or parse_yaml(before, str(config)) == parse_yaml(now, "the settings")
+        return self.has_result() and not self.differing()
+
+    def has_result(self) -> bool:
+        """Whether the folder holds the result of a run, of this one or of another."""
+        return (self.folder / RESULT).is_file() and (self.folder / "config.yaml").is_file()
+
+    def result_time(self) -> float | None:
+        """Return when the result in the folder was written, in seconds since the epoch; ``None`` without one."""
+        return (self.folder / RESULT).stat().st_mtime if self.has_result() else None
+
+    def differing(self) -> list[str]:
+        """Return the settings in which the run in the folder differs from this one, by name.
+
+        Raises:
+            ValueError: the folder's ``config.yaml`` cannot be read.
+        """
+        path, now = self.folder / "config.yaml", dump_yaml(self.config)
+        if read_text(path) == now:
+            return []
+        before, mine = read_mapping(path), parse_yaml(now, "the settings")
+        return [key for key in {**before, **mine} if before.get(key, _MISSING) != mine.get(key, _MISSING)]
 
     def check_replaceable(self) -> None:
         """Raise ``ValueError`` if the folder holds the result of a run with other settings."""
-        config = self.folder / "config.yaml"
-        if not (self.folder / RESULT).is_file() or self.is_finished():
+        if not (self.folder / RESULT).is_file():
             return
-        before = read_mapping(config) if config.is_file() else {}
-        differ = [key for key in {**before, **self.config} if before.get(key) != self.config.get(key)]
-        raise ValueError(
-            f"{self.folder} holds a finished run with other settings ({', '.join(differ)}): --overwrite replaces it, "
-            "--out writes elsewhere"
-        )
+        differ = self.differing() if self.has_result() else ["config.yaml is missing"]
+        if differ:
+            raise ValueError(
+                f"{self.folder} holds a finished run with other settings ({', '.join(differ)}): --overwrite replaces "
+                "it, --out writes elsewhere"
+            )
 
 
 def plan_run(
@@ -128,18 +146,23 @@ def plan_run(
     Raises:
         ValueError: something in the arguments or in a settings file is not valid.
     """
-    check_count("seed", seed, at_least=0)
+    check_number("seed", check_count("seed", seed, at_least=0), at_most=2**32 - 1)  # numpy's generators take no more
     check_count("n_evals", options.get("n_evals", 20), at_least=2)
     if options.get("best_value") is not None:
         check_number("best_value", options["best_value"])
     return Run(algo, env, seed, resolve_settings(algo, env, config, overrides), **options)
 
 
-def execute(run: Run) -> dict[str, Any]:
+def execute(run: Run, overwrite: bool = True) -> dict[str, Any]:
     """Train, evaluate, save, and return the result.
 
+    Args:
+        run: what to train.
+        overwrite: whether to replace a finished run that had other settings.
+
     Raises:
-        ValueError: the algorithm or the world rejects its settings.
+        ValueError: the algorithm or the world rejects its settings, another process is at work in the folder of the
+            run, or that holds a finished run that is not to be replaced.
     """
     with _one_thread(), contextlib.ExitStack() as stack:
         algorithm, settings = find_algorithm(run.algo), run.settings
@@ -152,10 +175,12 @@ def execute(run: Run) -> dict[str, Any]:
         arguments = {"gamma": problem.gamma, **hyperparameters(algorithm, settings)}
         model = algorithm.make(venv, run.seed, settings["policy"], **arguments)
         best = run.best_value if run.best_value is not None else judge.best_known_value()
-        meta = _open_folder(run)  # not before all settings have proved good: it removes what an earlier run left
-        model.set_logger(configure(str(run.folder), ["csv", *(["tensorboard"] if run.tensorboard else [])]))
-        stack.callback(model.logger.close)
-        evaluations = EvaluationCallback(run.folder / EVALUATIONS, judge, settings["n_timesteps"], run.n_evals, best)
+        # Not before all settings have proved good: it removes what an unfinished run left.
+        folder, meta = stack.enter_context(_open_folder(run, overwrite))
+        model.set_logger(configure(str(folder), ["csv", *(["tensorboard"] if run.tensorboard else [])]))
+        closing = stack.enter_context(contextlib.ExitStack())
+        closing.callback(model.logger.close)
+        evaluations = EvaluationCallback(folder / EVALUATIONS, judge, settings["n_timesteps"], run.n_evals, best)
         start = time.perf_counter()
         model.learn(
             settings["n_timesteps"],
@@ -173,40 +198,61 @@ def execute(run: Run) -> dict[str, Any]:
         result |= {"steps": model.num_timesteps, "deployments": evaluations.last["round"], **figures}
         result["seconds"] = round(seconds, 3)
         meta |= {"wall_seconds": round(seconds, 3), "steps_per_second": round(model.num_timesteps / seconds, 1)}
-        _close_folder(run, model, policy, meta, result)
+        closing.close()
+        _save(folder, model, policy, meta, result)
+        settle(run.folder)
     return result
 
 
 def read_result(run: Run) -> dict[str, Any]:
     """Return the result of a finished run."""
-    return read_json(run.folder / RESULT)
+    return saved_runs.read_result(run.folder / RESULT)
 
 
-def _open_folder(run: Run) -> dict[str, Any]:
-    """Make the folder ready for a new run and write down what is going to happen."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    for name in (RESULT, *_FILES):  # the result first: from here on the folder is that of an unfinished run
-        (run.folder / name).unlink(missing_ok=True)
-    for log in run.folder.glob("events.out.tfevents.*"):
-        log.unlink()
-    remove_leftovers(run.folder)
-    meta = {
-        "started": provenance.now(),
-        "versions": provenance.versions(),
-        "machine": provenance.machine(),
-        "git": provenance.git_state(),
-    }
-    write_text(run.folder / "config.yaml", dump_yaml(run.config))
-    write_text(run.folder / "command.txt", run.command + "\n")
-    write_json(run.folder / "meta.json", meta)
-    return meta
+@contextlib.contextmanager
+def _open_folder(run: Run, overwrite: bool) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Have the run's folder for oneself, and yield where the run is made and what is written down about it."""
+    with claimed(run.folder):
+        settle(run.folder)
+        if not overwrite:
+            run.check_replaceable()
+        folder = workplace(run.folder)
+        with naming(folder), _thrown_away(folder, unless=run.folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            clear(folder)
+            remove_leftovers(folder)
+            meta = {
+                "run": {"algo": run.algo, "env": run.env, "seed": run.seed},
+                "started": provenance.now(),
+                "versions": provenance.versions(),
+                "machine": provenance.machine(),
+                "git": provenance.git_state(),
+            }
+            write_text(folder / "config.yaml", dump_yaml(run.config))
+            write_text(folder / "command.txt", run.command + "\n")
+            write_json(folder / "meta.json", meta)
+            yield folder, meta
 
 
-def _close_folder(run: Run, model: BaseAlgorithm, policy: Policy, meta: dict[str, Any], result: dict[str, Any]) -> None:
-    write_with(run.folder / "policy.npy", lambda path: np.save(path, policy))
-    write_with(run.folder / "model.zip", model.save)
-    write_json(run.folder / "meta.json", meta)
-    write_json(run.folder / RESULT, result)
+@contextlib.contextmanager
+def _thrown_away(folder: Path, unless: Path) -> Iterator[None]:
+    """Leave nothing of a run that did not finish beside a finished one."""
+    try:
+        yield
+    except BaseException:
+        if folder != unless:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _save(folder: Path, model: BaseAlgorithm, policy: Policy, meta: dict[str, Any], result: dict[str, Any]) -> None:
+    table, parameters = io.BytesIO(), io.BytesIO()
+    np.save(table, policy)
+    model.save(parameters)
+    write_bytes(folder / "policy.npy", table.getvalue())
+    write_bytes(folder / "model.zip", parameters.getvalue())
+    write_json(folder / "meta.json", meta)
+    write_json(folder / RESULT, result)
 
 
 def _round_steps(settings: Settings) -> int | None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import torch
 from gymnasium.envs.registration import load_env_creator
 
 from agents.common.schedules import as_schedule
@@ -96,10 +97,13 @@ def read_sections(algorithm: Algorithm, env: str, path: Path) -> Settings:
 
 
 def parse_assignments(assignments: Iterable[str]) -> Settings:
-    """Return settings from ``key=value`` texts; values are YAML, ``env_kwargs.shift=2`` sets one entry of a mapping.
+    """Return the settings that ``KEY=VALUE`` texts ask for, in whatever order; values are YAML.
+
+    ``env_kwargs.shift=2`` sets an entry of a mapping, ``env_kwargs={shift: 2}`` all that it has.
 
     Raises:
-        ValueError: a text has no ``=``, or its value is not YAML.
+        ValueError: a text is no assignment, its value is not YAML, a key that is no mapping has entries, or a setting
+            is given twice.
     """
     settings: Settings = {}
     for assignment in assignments:
@@ -108,14 +112,25 @@ def parse_assignments(assignments: Iterable[str]) -> Settings:
             raise ValueError(f"--set takes KEY=VALUE, such as learning_rate=1e-3, got {assignment!r}")
         value = parse_yaml(text, f"the value of {key!r}")
         outer, dot, inner = key.partition(".")
-        if not dot:
-            settings[key] = value
-        elif outer not in MAPPING_KEYS:
+        if dot and outer not in MAPPING_KEYS:
             hint = did_you_mean(outer, MAPPING_KEYS)
             raise ValueError(f"only {' and '.join(MAPPING_KEYS)} have entries, got {key!r}{hint}")
-        else:
-            settings[outer] = {**settings.get(outer, {}), inner: value}
+        if outer not in MAPPING_KEYS:
+            _give(settings, key, value)
+            continue
+        entries = {inner: value} if dot else value
+        if not isinstance(entries, Mapping):
+            raise ValueError(f"{key!r} must be a mapping, got {value!r}")
+        for entry, entry_value in entries.items():
+            _give(settings.setdefault(outer, {}), entry, entry_value, f"{outer}.")
+        settings.setdefault(outer, {})
     return settings
+
+
+def _give(settings: Settings, key: str, value: Any, prefix: str = "") -> None:
+    if key in settings:
+        raise ValueError(f"'{prefix}{key}' is given twice with --set: {settings[key]!r} and {value!r}")
+    settings[key] = value
 
 
 def hyperparameters(algorithm: Algorithm, settings: Settings) -> dict[str, Any]:
@@ -163,6 +178,7 @@ def _check_settings(settings: Settings, algorithm: Algorithm, env: str) -> None:
             raise ValueError(f"{key} must be set: it is neither in {CONFIGS / algorithm.name}.yaml nor given")
         settings[key] = check_count(key, settings[key])
     _check_rounds(settings, algorithm)
+    _check_device(settings["device"])
     check_choice("policy", settings["policy"], algorithm.policies)
     arguments = world_arguments(env)
     for key in settings["env_kwargs"]:
@@ -170,6 +186,15 @@ def _check_settings(settings: Settings, algorithm: Algorithm, env: str) -> None:
     for key, hint in algorithm.hyperparameters.items():
         if key in settings and key not in RUN_KEYS:
             settings[key] = _check_value(key, settings[key], hint)
+
+
+def _check_device(device: Any) -> None:
+    try:
+        torch.device("cpu" if device == "auto" else device)
+    except (RuntimeError, TypeError):
+        raise ValueError(
+            f"device must be a device of torch, such as 'cpu', 'cuda' or 'cuda:1', got {device!r}"
+        ) from None
 
 
 def _check_rounds(settings: Settings, algorithm: Algorithm) -> None:

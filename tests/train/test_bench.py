@@ -1,6 +1,7 @@
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 
 from train.bench import BenchReport, longest_first, plan_runs, run_bench
 from train.files import write_text
-from train.plans import Plan, read_suite
+from train.plans import Block, Plan, read_suite
 from train.run import Run, execute
 
 PRICING = "PerformativePricing-v0"
@@ -105,6 +106,47 @@ def test_a_run_that_kills_its_process_is_listed_and_the_others_go_on(tmp_path: P
     assert [(o.run.algo, o.run.seed, o.error) for o in report.failures] == [("a2c", 0, "the worker process died")]
     assert report.made == 3
     assert len(pd.read_csv(tmp_path / "results.csv")) == 3
+
+
+def test_sweeps_side_by_side_count_only_what_they_have_made(tmp_path: Path) -> None:
+    """The other sweep makes every second run while this one is under way."""
+    others: list[BenchReport] = []
+
+    def with_another_sweep(run: Run) -> None:
+        if not others:
+            others.append(bench(tmp_path / "out", seeds=1))
+        execute(run)
+
+    plan = Plan.product(["a2c"], [PRICING], [5], n_timesteps=100, n_evals=2)
+    more = Plan((Block(("a2c",), (PRICING,), (5,)), Block(ALGOS, (PRICING,), (0,))), n_timesteps=100, n_evals=2)
+    (first,) = plan_runs(plan, tmp_path / "out")
+    runs = [first, *(run for run in plan_runs(more, tmp_path / "out") if run != first)]
+    report = run_bench(
+        runs, more, tmp_path / "out", 1, lambda run: with_another_sweep(run) if run == first else execute(run)
+    )
+    assert (others[0].made, others[0].kept) in ((2, 0), (1, 1), (0, 2))
+    assert report.made + others[0].made == 3 == len(list((tmp_path / "out").glob("*/*/*/result.json")))
+    assert report.made + report.kept == 3
+
+
+def test_another_command_with_other_settings_is_not_overwritten(tmp_path: Path) -> None:
+    """It makes a run that this sweep has not begun."""
+    plan = Plan.product(["pepg"], [PRICING], [0, 1], n_timesteps=100, n_evals=2)
+    made: list[Run] = []
+
+    def with_another_command(run: Run) -> None:
+        if not made:
+            other = replace(run, seed=1 - run.seed, settings={**run.settings, "n_timesteps": 200})
+            execute(other)
+            made.append(other)
+        execute(run)
+
+    report = run_bench(plan_runs(plan, tmp_path), plan, tmp_path, 1, with_another_command)
+    (failure,) = report.failures
+    assert failure.run.seed == made[0].seed
+    assert "has made this run with other settings (n_timesteps)" in str(failure.error)
+    assert made[0].is_finished()
+    assert pd.read_csv(tmp_path / "results.csv")["seed"].tolist() == [1 - made[0].seed]
 
 
 def test_results_of_other_settings_are_replaced_and_never_reported(tmp_path: Path) -> None:

@@ -40,6 +40,24 @@ def test_help_is_shown(command: list[str], capsys: pytest.CaptureFixture[str]) -
         ([*RUN, "--set", "learning_rate"], "KEY=VALUE"),
         ([*RUN, "--config", "nowhere.yaml"], "nowhere.yaml"),
         ([*RUN, "-n", "many"], "many"),
+        ([*RUN, "-n", "9" * 400], "n_timesteps must be"),
+        ([*RUN, "--seed", "9" * 12], "seed must be <= 4.29497e+09"),
+        ([*RUN, "--set", "n_steps=1:30"], "'n_steps' is not valid YAML: '1:30' is text"),
+        ([*RUN, "--set", "n_steps=1_000"], "'1_000' is text"),
+        ([*RUN, "--set", "normalize_advantage=no"], "'no' is text"),
+        ([*RUN, "--set", "env_kwargs=5", "env_kwargs.shift=2"], "'env_kwargs' must be a mapping, got 5"),
+        ([*RUN, "--set", "device=foo"], "device must be a device of torch"),
+        ([*RUN, "--set", "device=[1]"], "device must be a device of torch"),
+        ([*RUN, "--set", "n_timesteps=64", "-n", "128"], "n_timesteps is given twice: 128 with --n-timesteps and 64"),
+        ([*RUN, "--set", "n_envs=4", "--n-envs", "4"], "n_envs is given twice"),
+        ([*RUN, "--set", "n_steps=8", "--set", "n_envs=4"], "--set must be given once"),
+        ([*RUN, "-n", "64", "--n_timesteps=128"], "--n-timesteps must be given once, got -n and --n_timesteps"),
+        (["run", "--algo", "ppo", "--env", PRICING, "--set", "policy_kwargs.net_arch=foo"], "ppo does not accept"),
+        (
+            ["run", "--algo", "ppo", "--env", PRICING, "--set", "policy_kwargs.activation_fn=tanh"],
+            "ppo does not accept",
+        ),
+        (["run", "--algo", "ppo", "--env", PRICING, "--set", "rollout_buffer_class=foo"], "ppo does not accept"),
         ([*RUN, "-n", "0"], "n_timesteps must be >= 1"),
         ([*RUN, "--seed", "-1"], "seed must be >= 0"),
         ([*RUN, "--n-evals", "1"], "n_evals must be >= 2"),
@@ -170,6 +188,47 @@ def test_ctrl_c_ends_a_run_with_one_line_and_no_result(tmp_path: Path) -> None:
     assert shown.count("\n") == 1
     assert "Traceback" not in shown
     assert not list(tmp_path.rglob("result.json"))
+
+
+def test_an_error_in_training_is_one_line_and_its_traceback_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("agents.PePG.train", lambda self: {}["gone"])
+    assert main([*RUN, "-n", "64", "--n-envs", "4", "--out", str(tmp_path)]) == 1
+    shown = capsys.readouterr().err
+    path = tmp_path / "pepg" / PRICING / "seed_0.error.txt"
+    assert shown == f"failed: KeyError: 'gone' (traceback: {path})\n"
+    assert "Traceback" in path.read_text()
+
+
+def test_a_terminal_that_knows_only_ascii_is_no_reason_to_fail(tmp_path: Path) -> None:
+    arguments = [*RUN, "-n", "64", "--n-envs", "4", "--n-evals", "2", "--out", str(tmp_path)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
+    for command, said in ((arguments, b"\\xb1"), (["plot", str(tmp_path)], b"PePG")):
+        done = subprocess.run(
+            [sys.executable, "-m", "train", *command], capture_output=True, env=environment, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert said in done.stdout
+
+
+@pytest.mark.parametrize("limit", [600, 2000])
+def test_a_file_that_cannot_be_written_is_named_with_the_reason(limit: int, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    arguments = [*RUN, "-n", "64", "--n-envs", "4", "--n-evals", "2", "--out", str(tmp_path)]
+
+    def small_files() -> None:  # stands for a full disk, which nobody has at hand: writing fails in the same way
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    command = [sys.executable, "-m", "train", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=small_files)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "File too large" in done.stderr
+    assert str(tmp_path) in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.rglob("result.json"))
+    assert not list(tmp_path.rglob(".[0-9]*"))
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -1,14 +1,25 @@
+import copy
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import gymnasium as gym
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+from gymnasium.envs.registration import EnvSpec
 
+from agents import PePG, SoftmaxPolicy
+from perf_envs import exact
+from perf_envs.pricing import PerformativePricing
+from train.algorithms import ALGORITHMS, Algorithm, find_algorithm
 from train.bench import plan_runs, run_bench
 from train.engines import WorkerLostError, check_engine, in_parallel
 from train.plans import Plan
+from train.registrations import Registrations
 
 PRICING = "PerformativePricing-v0"
 ALGOS = ("pepg", "a2c")
@@ -63,6 +74,68 @@ def test_without_ray_its_engine_names_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"performative-rl\[ray\]"):
         check_engine("ray", None)
+
+
+class Mine(PerformativePricing):
+    """Somebody's own world."""
+
+
+class MinePolicy(SoftmaxPolicy):
+    """Somebody's own policy."""
+
+
+def look_up(name: str) -> tuple[int, str, int, str]:
+    """Return what a process has under a name: the world, its number of periods, and the policy of an algorithm."""
+    env = gym.make(name).unwrapped
+    return os.getpid(), type(env).__name__, env.horizon, find_algorithm("mine").build.policy_aliases["Mine"].__name__
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> Registrations:
+    """A world in place of a shipped one, a world and an algorithm that only this process knows."""
+
+    def make(**kwargs: object) -> Mine:  # has no name that another process could import
+        return Mine(horizon=3, **kwargs)
+
+    monkeypatch.setitem(gym.registry, PRICING, EnvSpec(PRICING, make))
+    monkeypatch.setitem(gym.registry, "Mine-v0", EnvSpec("Mine-v0", make))
+    monkeypatch.setitem(ALGORITHMS, "mine", Algorithm("mine", "Mine", PePG))
+    monkeypatch.setitem(PePG.policy_aliases, "Mine", MinePolicy)
+    return Registrations.of([PRICING, "Mine-v0"], ["mine"])
+
+
+def test_workers_know_the_worlds_algorithms_and_policies_of_who_calls_them(registered: Registrations) -> None:
+    for name in (PRICING, "Mine-v0"):
+        (found,) = in_parallel(look_up, [name], 2, registrations=registered)
+        assert found[0] != os.getpid()
+        assert found[1:] == ("Mine", 3, "MinePolicy")
+
+
+def test_what_a_script_defines_goes_along_by_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "Mine", Mine, raising=False)
+    monkeypatch.setitem(gym.registry, "Mine-v0", EnvSpec("Mine-v0", "__main__:Mine"))
+    spec = Registrations.of(["Mine-v0"]).specs["Mine-v0"]
+    assert spec.entry_point is Mine
+    assert gym.registry["Mine-v0"].entry_point == "__main__:Mine", "ours stays as it is"
+
+
+def test_a_benchmark_in_workers_gives_what_one_in_this_process_gives_in_a_world_of_ones_own(
+    registered: Registrations, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shipped = gym.spec("PerformativeGridWorld-v0")
+    small = copy.deepcopy(shipped)
+    small.kwargs = {"beta": 3.0}
+    monkeypatch.setitem(gym.registry, shipped.id, small)
+    for jobs in (1, 2):
+        plan = Plan.product(["pepg"], [shipped.id], [0], n_timesteps=100, n_evals=2)
+        out = tmp_path / str(jobs)
+        assert run_bench(plan_runs(plan, out), plan, out, jobs).failures == ()
+    assert (tmp_path / "1" / "results.csv").read_bytes() == (tmp_path / "2" / "results.csv").read_bytes()
+    problem = gym.make(shipped.id).unwrapped.problem
+    uniform = np.full((problem.n_states, problem.n_actions), 1.0 / problem.n_actions)
+    (row,) = pd.read_csv(tmp_path / "2" / "results.csv").to_dict("records")
+    with torch.no_grad():
+        assert row["uniform_value"] == pytest.approx(float(exact.performative_value(problem, uniform)), rel=1e-12)
 
 
 @needs_ray

@@ -76,6 +76,22 @@ def test_other_settings_of_the_same_run_are_refused(machines: list[Path], tmp_pa
     assert not (tmp_path / "all").exists()
 
 
+def test_a_copy_that_cannot_be_finished_leaves_no_run(
+    machines: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*paths: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copy2", full)
+        with pytest.raises(OSError, match="No space left"):
+            merge(tmp_path / "all", machines)
+    assert not list((tmp_path / "all").rglob("result.json"))
+    assert not list((tmp_path / "all").rglob("*.new"))
+    merge(tmp_path / "all", machines)
+    assert len(pd.read_csv(tmp_path / "all" / "results.csv")) == 6
+
+
 def test_a_failure_counts_until_another_machine_has_the_run(machines: list[Path], tmp_path: Path) -> None:
     rows = f"algo,env,seed,error\nppo,{PRICING},2,no\nppo,{PRICING},7,no\n"
     (machines[0] / "failures.csv").write_text(rows)

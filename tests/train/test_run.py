@@ -1,5 +1,10 @@
 import json
+import os
 import shlex
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ from perf_envs import exact
 from perf_envs.pricing import PerformativePricing
 from train.algorithms import ALGORITHMS
 from train.cli import main
+from train.folders import beside, settle
 from train.run import Run, execute, plan_run
 from train.yaml_files import read_mapping
 
@@ -125,15 +131,18 @@ def test_a_run_with_other_settings_is_not_taken_for_this_one(tmp_path: Path) -> 
     assert not tiny(tmp_path, learning_rate=0.5).is_finished()
 
 
+def interrupt(self: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def test_an_interrupted_run_has_no_result_and_can_be_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tiny(tmp_path)
-    execute(run)
-
-    def interrupt(self: Any) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
         patched.setattr(PePG, "train", interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -143,6 +152,77 @@ def test_an_interrupted_run_has_no_result_and_can_be_made_again(
     assert len(pd.read_csv(run.folder / "evaluations.csv")) == 1
     execute(run)
     assert run.is_finished()
+
+
+@pytest.mark.parametrize("rate", [6e-3, 0.5])
+def test_a_finished_run_is_kept_until_what_replaces_it_is_finished(
+    rate: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, other = tiny(tmp_path), tiny(tmp_path, learning_rate=rate)
+    execute(run)
+    (run.folder / "notes.txt").write_text("mine")
+    before = contents(run.folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(PePG, "train", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            execute(other)
+    assert contents(run.folder) == before
+    assert not beside(run.folder).exists()
+    result = execute(other)
+    assert json.loads((run.folder / "result.json").read_text()) == result
+    assert read_mapping(run.folder / "config.yaml") == other.config
+    assert sorted(contents(run.folder)) == sorted([*FILES, "result.json", "notes.txt"])
+
+
+@pytest.mark.parametrize("n_moved", range(len(FILES) + 1))
+def test_who_is_killed_while_replacing_a_run_loses_neither(
+    n_moved: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, other = tiny(tmp_path / "a"), tiny(tmp_path / "b", learning_rate=0.5)
+    execute(run)
+    execute(other)
+    expected = contents(other.folder)
+    shutil.copytree(other.folder, beside(run.folder))
+    moved, replace = [], os.replace
+
+    def die(old: Path, new: Path) -> None:
+        if len(moved) == n_moved:
+            raise KeyboardInterrupt
+        moved.append(new)
+        replace(old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", die)
+        with pytest.raises(KeyboardInterrupt):
+            settle(run.folder)
+    assert not (run.folder / "result.json").exists(), "what is half replaced is not finished"
+    settle(run.folder)
+    assert contents(run.folder) == expected
+    assert not beside(run.folder).exists()
+
+
+def test_who_works_in_a_folder_is_named_to_the_next_and_blocks_nobody_when_killed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["run", "--algo", "pepg", "--env", PRICING, "--out", str(tmp_path)]
+    holder = subprocess.Popen([sys.executable, "-m", "train", *run, "-n", "100000000"], stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.rglob("evaluations.csv")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        config = tmp_path / "pepg" / PRICING / "seed_0" / "config.yaml"
+        before = config.read_bytes()
+        assert main([*run, "-n", "64", "--set", "learning_rate=0.5", "--overwrite"]) == 2
+        shown = capsys.readouterr().err
+        assert f"in use by process {holder.pid} on" in shown
+        assert "-m train run --algo pepg" in shown
+        assert "--out" in shown
+        assert config.read_bytes() == before
+    finally:
+        holder.kill()
+        holder.wait()
+    assert main([*run, "-n", "64", "--n-envs", "4"]) == 0
+    assert read_mapping(config)["n_timesteps"] == 64
 
 
 def test_optimality_gap_is_measured_from_the_value_given(tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
 import inspect
+import itertools
+import math
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from agents.common.schedules import PiecewiseLinear
 from perf_envs import WORLDS
 from train.algorithms import ALGORITHMS, find_algorithm
 from train.options import ALGOS
 from train.settings import CONFIGS, hyperparameters, parse_assignments, resolve_settings
-from train.yaml_files import dump_value, parse_yaml
+from train.yaml_files import dump_value, dump_yaml, parse_yaml, read_mapping
 
 PRICING = "PerformativePricing-v0"
 
@@ -114,6 +118,97 @@ def test_numbers_with_an_exponent_are_numbers() -> None:
 @pytest.mark.parametrize("value", [0.001, 64, True, None, "MlpPolicy", {"points": [[0.0, 1.0]]}, [1, 2], "a: b"])
 def test_values_survive_being_written_into_a_command(value: object) -> None:
     assert parse_assignments([f"key={dump_value(value)}"]) == {"key": value}
+
+
+@pytest.mark.parametrize(
+    "text", ["0o17", "1e3", "yes", "1:30", "1_000", "017", "0x1F", "~", "", "2020-01-01", ".5", "<<"]
+)
+def test_texts_that_look_like_something_else_survive_being_written(text: str) -> None:
+    assert parse_yaml(dump_value(text), "here") == text
+    assert parse_yaml(dump_yaml({"key": [text]}), "here") == {"key": [text]}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("017", 17),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("+1", 1),
+        ("-0", 0),
+        (".5", 0.5),
+        ("1.", 1.0),
+        ("12e03", 12000.0),
+        ("-.inf", -math.inf),
+        ("TRUE", True),
+        ("Null", None),
+        ("~", None),
+        ("0o8", "0o8"),
+        ("1.2.3", "1.2.3"),
+        ("y", "y"),
+        ("'yes'", "yes"),
+        ("!!float 3", 3.0),
+    ],
+)
+def test_scalars_are_those_of_the_core_schema(text: str, value: object) -> None:
+    found = parse_yaml(text, "here")
+    assert (type(found), found) == (type(value), value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("1:30", "190:20:30.15", "1_000", "1_0.5", "0b11", "yes", "No", "ON", "off", "2020-01-01", "<<: {a: 1}"),
+        *("!!int '1:30'", "!!bool yes", "!!timestamp 2020-01-01", "{a: [no]}", "9" * 5000, "[" * 3000),
+    ],
+)
+def test_what_earlier_versions_of_yaml_read_otherwise_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="here is not valid YAML"):
+        parse_yaml(text, "here")
+
+
+def test_shipped_files_mean_what_they_meant_to_an_earlier_yaml() -> None:
+    class Earlier(yaml.SafeLoader):
+        pass
+
+    exponent = re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
+    Earlier.add_implicit_resolver("tag:yaml.org,2002:float", exponent, list("-+.0123456789"))
+    paths = list(CONFIGS.parent.rglob("*.yaml"))
+    assert len(paths) > 20
+    for path in paths:
+        data = read_mapping(path)
+        assert data == yaml.load(path.read_text(), Earlier)
+        assert parse_yaml(dump_yaml(data), "again") == data
+        assert yaml.load(dump_yaml(data), Earlier) == data, "others can read what is written"
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    list(
+        itertools.permutations(["env_kwargs.horizon=5", "env_kwargs={shift: 2}", "n_steps=8", "env_kwargs.inventory=3"])
+    ),
+)
+def test_assignments_may_come_in_any_order(assignments: tuple[str, ...]) -> None:
+    assert parse_assignments(assignments) == {
+        "env_kwargs": {"horizon": 5, "shift": 2, "inventory": 3},
+        "n_steps": 8,
+    }
+
+
+@pytest.mark.parametrize(
+    ("assignments", "said"),
+    [
+        (["n_steps=8", "n_steps=16"], "'n_steps' is given twice with --set: 8 and 16"),
+        (["env_kwargs.shift=1", "env_kwargs={shift: 2}"], "'env_kwargs.shift' is given twice"),
+        (["env_kwargs={shift: 2}", "env_kwargs.shift=1"], "'env_kwargs.shift' is given twice"),
+        (["policy_kwargs={a: 2}", "policy_kwargs={a: 2}"], "'policy_kwargs.a' is given twice"),
+        (["env_kwargs=5", "env_kwargs.shift=2"], "'env_kwargs' must be a mapping, got 5"),
+        (["env_kwargs.shift=2", "env_kwargs=5"], "'env_kwargs' must be a mapping, got 5"),
+    ],
+)
+def test_settings_that_are_given_twice_are_refused(assignments: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        parse_assignments(assignments)
 
 
 def test_entries_of_mappings_can_be_assigned_one_by_one() -> None:

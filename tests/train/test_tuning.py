@@ -3,6 +3,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from train.tuning.command import make_searches, plan_searches
 from train.tuning.search import STARTUP_TRIALS, Search, search
 from train.tuning.spaces import SPACES, Choices, Range, read_space, shipped_setting, shipped_values
 from train.tuning.trials import Trial, best_trial, read_trials
-from train.tuning.winners import save_winners, settings_text
+from train.tuning.winners import save_winners, settings_text, write_winners
 from train.yaml_files import parse_yaml
 
 PRICING, GRID = "PerformativePricing-v0", "PerformativeGridWorld-v0"
@@ -227,6 +228,17 @@ def test_folders_of_other_searches_are_not_continued(tmp_path: Path) -> None:
     path.write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="not a table of trials"):
         planned(tmp_path)
+
+
+def test_a_copy_of_a_search_in_another_place_is_not_taken_for_one(tmp_path: Path) -> None:
+    one = planned(tmp_path, trials=2)
+    search(one, Parabola())
+    shutil.copytree(one.folder, one.folder.with_name("old"))
+    with pytest.raises(ValueError, match=rf"must hold the trials of ppo in old from 0, got 0 of ppo in {PRICING}"):
+        write_winners(tmp_path, "ppo", 2)
+    shutil.rmtree(one.folder.with_name("old"))
+    write_winners(tmp_path, "ppo", 2)
+    assert (tmp_path / "ppo.yaml").is_file()
 
 
 def failing(fails: Callable[[Run], bool], value: float | None = None) -> Callable[[Run], dict[str, Any]]:

@@ -25,6 +25,7 @@ def facts(bench: Bench) -> tuple[tuple[str, str], ...]:
         ("Command", bench.plan.command if bench.plan else ""),
         ("Compared", _compared(bench)),
         ("Runs", f"{len(bench.runs)} finished, {len(bench.failures)} failed; {_time(seconds)} of one core"),
+        ("Left out", "; ".join(bench.notes)),
         ("Budget", _budget(bench)),
         ("Started", started[0].replace("T", " ").replace("+00:00", " UTC")),
         ("Source", "; ".join(commits)),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from rich.console import Console
 
-from train.files import write_text, write_with
+from train.files import write_all
+from train.locks import at_work_in
 from train.report.findings import findings
 from train.report.page import render_report
 from train.report.plain import PLOTS, to_latex, to_markdown
-from train.report.section import Plot
 from train.report.sections import make_report
 from train.report.style import drawing
 from train.report.summary import read_bench
@@ -27,25 +28,22 @@ def plot(out: Path, console: Console | None = None) -> Path:
         console: where the summary tables are printed.
 
     Raises:
-        ValueError: there is no finished run, or a study's data cannot be read.
+        ValueError: there is no finished run, files cannot be read or contradict each other, or runs cannot be compared.
     """
     bench = read_bench(out)
+    for note in bench.notes:
+        print(f"note: {note}", file=sys.stderr)
     with drawing():
         report = make_report(bench)
-    for section in report.sections:
-        for item in section.plots:
-            _save(out / PLOTS, item)
-    write_text(out / SUMMARY, to_markdown(report))
-    write_text(out / SUMMARY_LATEX, to_latex(report))
-    write_text(out / REPORT, render_report(report))
+    pages = {SUMMARY: to_markdown(report), SUMMARY_LATEX: to_latex(report), REPORT: render_report(report)}
+    files = {out / PLOTS / item.file: item.data for section in report.sections for item in section.plots}
+    files |= {out / name: text.encode("utf-8") for name, text in pages.items()}
+    with at_work_in(out):
+        (out / PLOTS).mkdir(exist_ok=True)
+        write_all(files)
     console = console or Console()
     for world in bench.worlds:
         world_table(bench, world).print(console)
         console.print(f"{world.title}: {' '.join(findings(world)[:2])}\n", highlight=False, markup=False)
     console.print(f"report: {(out / REPORT).resolve()}", highlight=False, markup=False, soft_wrap=True)
     return out / REPORT
-
-
-def _save(folder: Path, item: Plot) -> None:
-    folder.mkdir(exist_ok=True)
-    write_with(folder / item.file, lambda path: path.write_bytes(item.data))

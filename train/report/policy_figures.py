@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from matplotlib.artist import Artist
@@ -25,12 +24,12 @@ from perf_envs.grids import MOVES
 from perf_envs.gridworld import PerformativeGridWorld
 from perf_envs.linear_pricing import LinearPricing
 from perf_envs.pricing import PerformativePricing
-from perf_envs.variants import split_variant
 from train.report.linear_pricing_figure import CAPTION, draw_prices, legend
 from train.report.style import INK, MUTED, RULE, new_figure
 from train.report.summary import WorldResults
 from train.report.words import number
-from train.results import SavedRun
+from train.saved_runs import SavedRun
+from train.verification import make_world
 
 Table = NDArray[np.float64]
 
@@ -124,9 +123,7 @@ def _picture(env: PerformativeEnv | LinearPricing) -> _Picture:
 
 
 def _make(run: SavedRun) -> PerformativeEnv | LinearPricing:
-    env = gym.make(split_variant(run.result["env"])[0], **(run.config.get("env_kwargs") or {})).unwrapped
-    if not isinstance(env, PerformativeEnv | LinearPricing):
-        raise ValueError(f"{run.folder} is not a run in a performative world")
+    env: PerformativeEnv | LinearPricing = make_world(run)
     return env
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from train.files import read_text
 from train.report.names import slug
 from train.report.section import Section, drawn
 from train.report.table import words_table
@@ -28,13 +31,33 @@ def study_sections(out: Path) -> list[Section]:
 
 
 def _judge(name: str, path: Path) -> StudyPage:
-    data = pd.read_csv(path, float_precision="round_trip")
+    text = read_text(path)
     try:
+        data = pd.read_csv(io.StringIO(text), float_precision="round_trip")
         if name == convergence.NAME:
+            _check_once(data, ["seed", "method", "iteration"])
             return convergence.judge(data)
-        return sampled.judge(SAMPLED[name], data.assign(group=data["group"].fillna("").astype(str)))
-    except (KeyError, IndexError) as error:
+        data = data.assign(group=data["group"].fillna("").astype(str))
+        _check_once(data, ["group", "setting", "seed"])
+        _check_alike(data)
+        return sampled.judge(SAMPLED[name], data)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not hold the data of the study {name}: {error}") from None
+
+
+def _check_once(data: pd.DataFrame, keys: list[str]) -> None:
+    """Raise ``ValueError`` if a measurement is there twice, or is no finite number."""
+    twice = data[data.duplicated(keys)]
+    if len(twice):
+        raise ValueError(f"{', '.join(f'{key} {twice.iloc[0][key]}' for key in keys)} is there twice")
+    for column in {"performative_value", "uniform_value", "gap"} & set(data):
+        if not np.isfinite(pd.to_numeric(data[column])).all():
+            raise ValueError(f"{column} must be finite numbers")
+
+
+def _check_alike(data: pd.DataFrame) -> None:
+    if "steps" in data and data.groupby(["group", "setting"])["steps"].nunique().gt(1).any():
+        raise ValueError("runs of one setting have different numbers of steps")
 
 
 def _section(page: StudyPage) -> Section:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,12 +13,18 @@ from numpy.typing import NDArray
 from train.plans import Plan
 from train.report.names import KNOWING, MAIN, OURS
 from train.report.statistics import SEEDS_TO_DECIDE, Estimate, Lead, estimate_iqm, probability_of_improvement
-from train.results import SavedRun, find_runs, read_failures, read_plan
+from train.results import read_failures, read_plan, survey
+from train.saved_runs import SavedRun
+from train.verification import check_figures
 
 #: Share of the way from the uniform policy to the best known within which an algorithm counts as there.
 AT_OPTIMUM = 1e-3
 #: Relative difference of two values below which they count as equal.
 _TIE = 1e-9
+#: What all runs in a world have in common.
+_SAME_IN_WORLD = ("env_kwargs", "n_timesteps")
+#: What runs of one algorithm in a world may differ in: none of it changes what is learned.
+_NO_SETTINGS = ("seed", "n_evals", "best_value", "device")
 
 
 @dataclass(frozen=True)
@@ -204,12 +210,13 @@ def advantage(one: AlgorithmResults, other: AlgorithmResults) -> Advantage:
 
 @dataclass(frozen=True)
 class Bench:
-    """Everything a report is made from."""
+    """Everything a report is made from; ``notes`` say what lies in the folder and was left out."""
 
     folder: Path
     plan: Plan | None
     worlds: tuple[WorldResults, ...]
     failures: tuple[dict[str, object], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def algos(self) -> list[str]:
@@ -232,20 +239,30 @@ def read_bench(folder: Path) -> Bench:
     """Read the results in a folder.
 
     Raises:
-        ValueError: there is no finished run.
+        ValueError: there is no finished run, a file cannot be read, files contradict each other, or runs of one world
+            or of one algorithm cannot be compared.
     """
     plan = read_plan(folder)
-    runs = find_runs(folder, plan)
-    if not runs:
-        raise ValueError(f"{folder} holds no finished run (<algo>/<env>/seed_<k>/result.json)")
-    return Bench(folder, plan, group(runs), tuple(read_failures(folder)))
+    found = survey(folder, plan)
+    if not found.runs:
+        said = "".join(f"; {note}" for note in found.notes)
+        raise ValueError(f"{folder} holds no finished run (<algo>/<env>/seed_<k>/result.json){said}")
+    worlds = group(found.runs)
+    check_figures(found.runs)
+    return Bench(folder, plan, worlds, tuple(read_failures(folder)), tuple(found.notes))
 
 
 def group(runs: Sequence[SavedRun]) -> tuple[WorldResults, ...]:
-    """Group runs by world and algorithm, in the order in which they come."""
+    """Group runs by world and algorithm, in the order in which they come.
+
+    All optimality gaps of a world are measured from the best value that any of its runs knows.
+
+    Raises:
+        ValueError: runs of one world or of one algorithm cannot be compared.
+    """
     grouped: dict[str, dict[str, list[SavedRun]]] = {}
     _check_comparable(runs)
-    for run in runs:
+    for run in _with_one_yardstick(runs):
         grouped.setdefault(run.result["env"], {}).setdefault(run.result["algo"], []).append(run)
     return tuple(
         WorldResults(env, tuple(AlgorithmResults(algo, tuple(found)) for algo, found in algorithms.items()))
@@ -253,15 +270,41 @@ def group(runs: Sequence[SavedRun]) -> tuple[WorldResults, ...]:
     )
 
 
-def _check_comparable(runs: Sequence[SavedRun]) -> None:
-    """Raise ``ValueError`` unless all runs of a world id were made in the same world for the same number of steps."""
-    first: dict[str, SavedRun] = {}
+def _with_one_yardstick(runs: Sequence[SavedRun]) -> list[SavedRun]:
+    best: dict[str, float] = {}
     for run in runs:
-        other = first.setdefault(run.result["env"], run)
-        for key in ("env_kwargs", "n_timesteps"):
-            mine, theirs = run.config.get(key), other.config.get(key)
-            if mine != theirs:
-                raise ValueError(
-                    f"runs of {run.result['env']} cannot be compared: {key} is {theirs} in {other.folder} "
-                    f"but {mine} in {run.folder}"
-                )
+        env, value = run.result["env"], run.result.get("best_value")
+        if value is not None:
+            best[env] = max(best.get(env, value), value)
+    measured = []
+    for run in runs:
+        value = best.get(run.result["env"])
+        if value is not None and value != run.result.get("best_value"):
+            gap = value - run.result["performative_value"]
+            run = replace(run, result=run.result | {"best_value": value, "optimality_gap": gap})
+        measured.append(run)
+    return measured
+
+
+def _check_comparable(runs: Sequence[SavedRun]) -> None:
+    """Raise ``ValueError`` unless all runs in a world were made alike, and those of one algorithm with its settings."""
+    in_world: dict[str, SavedRun] = {}
+    of_algorithm: dict[tuple[str, str], SavedRun] = {}
+    for run in runs:
+        env, algo = run.result["env"], run.result["algo"]
+        other = in_world.setdefault(env, run)
+        differ = [key for key in _SAME_IN_WORLD if run.config.get(key) != other.config.get(key)]
+        if differ:
+            raise ValueError(f"runs of {env} cannot be compared: {_difference(differ[0], other, run)}")
+        other = of_algorithm.setdefault((env, algo), run)
+        keys = [key for key in {**other.config, **run.config} if key not in _NO_SETTINGS]
+        differ = [key for key in keys if run.config.get(key) != other.config.get(key)]
+        if differ:
+            raise ValueError(
+                f"runs of {algo} in {env} are not of one algorithm: {_difference(differ[0], other, run)}; keep runs "
+                "with other settings in a folder of their own"
+            )
+
+
+def _difference(key: str, one: SavedRun, other: SavedRun) -> str:
+    return f"{key} is {one.config.get(key)} in {one.folder} but {other.config.get(key)} in {other.folder}"

@@ -45,7 +45,10 @@ def run_convergence(
     """
     length = check_count("n", N_ITERATIONS if n_iterations is None else n_iterations, at_least=2 * _FROM)
     items = [(seed, length) for seed in range(check_count("seeds", seeds))]
-    frames: list[pd.DataFrame] = list(in_parallel(measure, items, check_engine(engine, jobs), engine))
+    from train.registrations import Registrations  # it knows all that trains
+
+    known = Registrations.of([ENV])
+    frames: list[pd.DataFrame] = list(in_parallel(measure, items, check_engine(engine, jobs), engine, known))
     return judge(pd.concat(frames).sort_values(["seed", "method", "iteration"], ignore_index=True))
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from train import provenance
-from train.files import write_text, write_with
+from train.files import write_all
+from train.locks import at_work_in
 from train.report.section import to_svg
 from train.studies.claims import Claim
 
@@ -43,11 +44,14 @@ class StudyPage:
 
     def write(self, out: Path, command: str) -> Path:
         """Write ``NAME.csv``, ``NAME.svg`` and ``NAME.md``; return the page."""
-        out.mkdir(parents=True, exist_ok=True)
-        write_with(out / f"{self.name}.csv", lambda path: self.data.to_csv(path, index=False))
-        write_with(out / f"{self.name}.svg", lambda path: path.write_bytes(to_svg(self.figure)))
         page = out / f"{self.name}.md"
-        write_text(page, self.to_markdown(command))
+        files = {
+            out / f"{self.name}.csv": self.data.to_csv(index=False).encode("utf-8"),
+            out / f"{self.name}.svg": to_svg(self.figure),
+            page: self.to_markdown(command).encode("utf-8"),
+        }
+        with at_work_in(out):
+            write_all(files)
         return page
 
     def to_markdown(self, command: str) -> str:

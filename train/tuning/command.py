@@ -20,6 +20,7 @@ from train.bench import longest_first
 from train.engines import WorkerLostError, check_engine, in_parallel
 from train.options import TuneCommand
 from train.plans import Block
+from train.registrations import Registrations
 from train.run import execute
 from train.tuning.search import Search, Train, check_optuna, search
 from train.tuning.spaces import first_trials, read_space, shipped_setting
@@ -97,7 +98,8 @@ def make_searches(planned: Sequence[Search], jobs: int, train: Train = execute) 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("searches", total=len(planned))
-        for trials in in_parallel(functools.partial(search, train=train), order, jobs):
+        known = Registrations.of((run.world for run in first_runs.values()), (one.algo for one in planned))
+        for trials in in_parallel(functools.partial(search, train=train), order, jobs, registrations=known):
             done[trials[0].algo, trials[0].env] = trials
             progress.update(task, advance=1)
             progress.console.print(_line(trials), highlight=False)

@@ -16,13 +16,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from train.files import remove_leftovers, write_text
+from train.locks import at_work_in
 from train.run import Run, execute
 from train.settings import Settings
 from train.tuning.spaces import Choices, Range, Space
-from train.tuning.trials import TRIALS, Trial, read_trials, write_trials
+from train.tuning.trials import TRIALS, Trial, read_search, write_trials
 from train.yaml_files import dump_yaml, read_mapping
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class Search:
 
     def check_continuable(self) -> None:
         """Raise ``ValueError`` if the folder holds another search, or more trials than were asked for."""
-        saved = read_trials(self.folder / TRIALS)
+        saved = read_search(self.folder)
         if not saved:
             return
         path = self.folder / _PLAN
@@ -113,11 +112,11 @@ def search(planned: Search, train: Train = execute) -> list[Trial]:
     Raises:
         ValueError: the trials on file are not those that the sampler proposes.
     """
-    planned.folder.mkdir(parents=True, exist_ok=True)
     # As in the benchmark: another sweep, or a worker of a killed one, may be at work in the same folder.
-    with FileLock(planned.folder / ".lock"):
+    with at_work_in(planned.folder):
         remove_leftovers(planned.folder)
-        saved = read_trials(planned.folder / TRIALS)
+        planned.check_continuable()  # again: it may have been another search's
+        saved = read_search(planned.folder)
         write_text(planned.folder / _PLAN, dump_yaml(planned.plan))
         proposals, trials = _Proposals(planned), list[Trial]()
         for number in range(planned.n_trials):

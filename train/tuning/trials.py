@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.files import write_text
+from train.files import read_text, write_text
 
 TRIALS = "trials.csv"
 #: Columns of the repository's file; times and errors are those of one machine.
@@ -63,15 +63,20 @@ def by_world(trials: Iterable[Trial]) -> list[tuple[str, list[Trial]]]:
     return [(env, list(group)) for env, group in itertools.groupby(ordered, key=lambda trial: trial.env)]
 
 
-def write_trials(path: Path, trials: Sequence[Trial], columns: Sequence[str] = ALL_COLUMNS) -> None:
-    """Write trials as CSV in one piece; parameters and values are JSON."""
+def write_trials(path: Path, trials: Sequence[Trial]) -> None:
+    """Write trials as CSV in one piece."""
+    write_text(path, trials_text(trials))
+
+
+def trials_text(trials: Sequence[Trial], columns: Sequence[str] = ALL_COLUMNS) -> str:
+    """Return trials as CSV; parameters and values are JSON."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for trial in trials:
         as_json = {"params": json.dumps(trial.params), "values": json.dumps(trial.values)}
         writer.writerow({**vars(trial), **as_json, "mean": trial.mean})
-    write_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def read_trials(path: Path) -> list[Trial]:
@@ -82,21 +87,45 @@ def read_trials(path: Path) -> list[Trial]:
     """
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        try:
-            return [_read_row(row) for row in csv.DictReader(file)]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a table of trials: {error!r}") from None
+    text = read_text(path)
+    try:
+        return [_read_row(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError, csv.Error) as error:
+        raise ValueError(f"{path} is not a table of trials: {error!r}") from None
+
+
+def read_search(folder: Path) -> list[Trial]:
+    """Return the trials of the search whose folder this is, ``ALGO/ENV``.
+
+    Raises:
+        ValueError: the folder holds something else, such as a copy of another search.
+    """
+    path = folder / TRIALS
+    trials = read_trials(path)
+    for number, trial in enumerate(trials):
+        if (trial.algo, trial.env, trial.trial) != (folder.parent.name, folder.name, number):
+            raise ValueError(
+                f"{path} must hold the trials of {folder.parent.name} in {folder.name} from 0, got {trial.trial} of "
+                f"{trial.algo} in {trial.env} at place {number}: move what was copied out of the folder"
+            )
+    return trials
 
 
 def _read_row(row: dict[str, str]) -> Trial:
+    params, values = json.loads(row["params"]), json.loads(row["values"])
+    if not isinstance(params, dict) or not all(value is None or _is_number(value) for value in values.values()):
+        raise ValueError(f"params must be a mapping and values numbers or null, got {params} and {values}")
     return Trial(
         row["algo"],
         row["env"],
         int(row["trial"]),
         int(row["n_timesteps"]),
-        json.loads(row["params"]),
-        {int(seed): value for seed, value in json.loads(row["values"]).items()},
+        params,
+        {int(seed): value for seed, value in values.items()},
         float(row.get("seconds", 0.0)),
         row.get("error", ""),
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

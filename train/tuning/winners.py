@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from train.algorithms import ALGORITHMS
-from train.files import write_text
+from train.files import write_all, write_text
+from train.locks import at_work_in, awaited
 from train.tuning.page import PAGE, winners_page
-from train.tuning.trials import COLUMNS, TRIALS, Trial, best_trial, by_world, read_trials, write_trials
+from train.tuning.trials import COLUMNS, TRIALS, Trial, best_trial, by_world, read_search, read_trials, trials_text
 from train.yaml_files import dump_value
 
 
@@ -41,8 +42,14 @@ def write_winners(out: Path, algo: str, n_trials: int) -> None:
 
     Searches that have fewer are still under way. If no trial of any succeeded there is no such file.
     """
-    searches = [read_trials(path) for path in sorted((out / algo).glob(f"*/{TRIALS}"))]
-    _write_settings(out / f"{algo}.yaml", [trial for trials in searches if len(trials) == n_trials for trial in trials])
+    with at_work_in(out):
+        searches = [read_search(path.parent) for path in sorted((out / algo).glob(f"*/{TRIALS}"))]
+        trials = [trial for found in searches if len(found) == n_trials for trial in found]
+        path = out / f"{algo}.yaml"
+        if any(best_trial([trial]) for trial in trials):
+            write_text(path, settings_text(trials))
+        else:
+            path.unlink(missing_ok=True)
 
 
 def save_winners(folder: Path, trials: Sequence[Trial]) -> None:
@@ -51,19 +58,14 @@ def save_winners(folder: Path, trials: Sequence[Trial]) -> None:
     They replace those of the same algorithm and world. Pairs without a trial that succeeded are left as they are.
     """
     pairs = {(trial.algo, trial.env) for trial in trials if best_trial([trial]) is not None}
-    kept = [trial for trial in read_trials(folder / TRIALS) if (trial.algo, trial.env) not in pairs]
-    merged = [*kept, *(trial for trial in trials if (trial.algo, trial.env) in pairs)]
-    merged.sort(key=lambda trial: (trial.algo, trial.env, trial.trial))
     folder.mkdir(parents=True, exist_ok=True)
-    write_trials(folder / TRIALS, merged, COLUMNS)
-    if merged:
-        write_text(folder / PAGE, winners_page(merged))
-    for algo in sorted({algo for algo, _ in pairs}):
-        _write_settings(folder / f"{algo}.yaml", [trial for trial in merged if trial.algo == algo])
-
-
-def _write_settings(path: Path, trials: Sequence[Trial]) -> None:
-    if any(best_trial([trial]) for trial in trials):
-        write_text(path, settings_text(trials))
-    else:
-        path.unlink(missing_ok=True)
+    with awaited(folder):
+        kept = [trial for trial in read_trials(folder / TRIALS) if (trial.algo, trial.env) not in pairs]
+        merged = [*kept, *(trial for trial in trials if (trial.algo, trial.env) in pairs)]
+        merged.sort(key=lambda trial: (trial.algo, trial.env, trial.trial))
+        texts = {TRIALS: trials_text(merged, COLUMNS)}
+        if merged:
+            texts[PAGE] = winners_page(merged)
+        for algo in sorted({algo for algo, _ in pairs}):
+            texts[f"{algo}.yaml"] = settings_text([trial for trial in merged if trial.algo == algo])
+        write_all({folder / name: text.encode("utf-8") for name, text in texts.items()})
