@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common import env_util
@@ -29,8 +31,9 @@ def make_vec_env(
 ) -> VecEnv:
     """Return a monitored ``VecEnv`` of ``n_envs`` agents in *one* world, stepped by its native vector environment.
 
-    A deployment is answered once for all of them. Environments without a native vector form (any other Gymnasium id)
-    come as Stable-Baselines3 makes them.
+    A deployment is answered once for all of them. The native form is used for any registered environment whose
+    ``vector_entry_point`` takes ``autoreset_mode`` and resets in the same step; all others come as Stable-Baselines3
+    makes them.
 
     Args:
         env_id: registered id.
@@ -52,24 +55,49 @@ def make_vec_env(
     kwargs = dict(env_kwargs or {})
     if max_episode_steps is not None:
         kwargs["max_episode_steps"] = max_episode_steps
-    if gym.spec(env_id).vector_entry_point is None or env_id not in ALL_WORLDS:
+    vector_env = _native(env_id, n_envs, kwargs)
+    if vector_env is None:
         if vector_wrapper is not None:
             raise ValueError(f"vector_wrapper must be None for {env_id}, which has no native vector form here")
         return env_util.make_vec_env(env_id, n_envs=n_envs, seed=seed, env_kwargs=kwargs)
+    adapted = SB3VecEnv(vector_env if vector_wrapper is None else vector_wrapper(vector_env), info_keys)
+    venv = EpisodeMonitor(adapted)
+    venv.seed(seed)
+    return venv
+
+
+def _native(env_id: str, n_envs: int, kwargs: dict[str, Any]) -> VectorEnv[Any, Any, Any] | None:
+    """Return the native vector environment of an id, ``None`` if it has none that resets in the same step."""
+    spec = gym.spec(env_id)
+    if spec.vector_entry_point is None or spec.additional_wrappers:  # which a native form would be without
+        return None
+    if env_id not in ALL_WORLDS and not _takes_autoreset_mode(spec.vector_entry_point):
+        return None
     try:
-        vector_env = gym.make_vec(
+        vector_env: VectorEnv[Any, Any, Any] = gym.make_vec(
             env_id,
             num_envs=n_envs,
             vectorization_mode="vector_entry_point",
             autoreset_mode=AutoresetMode.SAME_STEP,
             **kwargs,
         )
-    except TypeError as error:
+    except (TypeError, ValueError, AssertionError, NotImplementedError) as error:
+        if env_id not in ALL_WORLDS:  # the scalar form takes other arguments, or has better words for them
+            return None
+        if not isinstance(error, TypeError):
+            raise
         raise ValueError(f"env_kwargs must be arguments of {env_id}, got {kwargs}: {error}") from error
-    adapted = SB3VecEnv(vector_env if vector_wrapper is None else vector_wrapper(vector_env), info_keys)
-    venv = EpisodeMonitor(adapted)
-    venv.seed(seed)
-    return venv
+    same_step = vector_env.metadata.get("autoreset_mode") is AutoresetMode.SAME_STEP
+    if same_step and getattr(vector_env, "copy", True):
+        return vector_env
+    vector_env.close()
+    return None
+
+
+def _takes_autoreset_mode(entry_point: str | Callable[..., Any]) -> bool:
+    make = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    parameters = inspect.signature(make).parameters.values()
+    return any(each.name == "autoreset_mode" or each.kind is each.VAR_KEYWORD for each in parameters)
 
 
 class SB3VecEnv(VecEnv):

@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMoni
 
 from agents import SB3VecEnv, make_vec_env
 from agents.common.vec_env import EpisodeMonitor
-from perf_envs import WORLDS
+from perf_envs import WORLDS, PerformativeEnv, PerformativeVectorEnv
 
 
 def native(env_id="PerformativeGridWorld-v0", num_envs=4, **kwargs):
@@ -433,3 +433,38 @@ def test_bad_actions_are_refused(actions):
     venv.reset()
     with pytest.raises(ValueError, match="actions must"):
         venv.step(actions)
+
+
+def registered(monkeypatch, vector_class, **spec):
+    """Register an environment of somebody else, with a native form, for one test."""
+    name = "SomebodyElses-v0"
+    entry_point = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
+    monkeypatch.setitem(gym.registry, name, gym.envs.registration.EnvSpec(name, entry_point, **spec))
+    gym.registry[name].vector_entry_point = vector_class
+    return name
+
+
+def test_the_native_form_of_somebody_elses_environment_is_used_if_it_resets_in_the_same_step(monkeypatch):
+    class Native(PerformativeVectorEnv):
+        def __init__(self, num_envs, autoreset_mode, max_episode_steps=None):
+            problem = gym.make("SoftmaxPeMDP-v0").unwrapped.problem
+            super().__init__(num_envs, max_episode_steps, autoreset_mode=autoreset_mode, problem=problem)
+
+        world_class = PerformativeEnv
+
+    venv = make_vec_env(registered(monkeypatch, Native, max_episode_steps=7), 3, seed=0)
+    assert isinstance(venv.unwrapped.env, Native)
+    venv.reset()
+    ends = [venv.step(np.zeros(3, dtype=np.int64))[2].all() for _ in range(14)]
+    assert np.flatnonzero(ends).tolist() == [6, 13]
+
+
+def test_a_native_form_that_resets_otherwise_or_fails_is_passed_over(monkeypatch):
+    class Refusing:
+        def __init__(self, num_envs, autoreset_mode, max_episode_steps=None):
+            raise ValueError(f"autoreset_mode {autoreset_mode} is not supported")
+
+    for name in ("CartPole-v1", registered(monkeypatch, Refusing)):
+        venv = make_vec_env(name, 2, seed=0)
+        assert isinstance(venv, DummyVecEnv)
+        assert venv.reset().shape == (2, 4)
