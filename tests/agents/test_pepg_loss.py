@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import A2C
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from agents import PePG, make_vec_env
 from agents.pepg.policies import PePGBatch
@@ -366,3 +367,83 @@ def test_with_continuous_actions_the_gradient_from_samples_is_that_of_the_value(
     error = (samples.mean(0) - exact_gradient).abs() / (samples.std(0) / np.sqrt(len(samples)))
     assert float(error.max()) < 5.0
     assert float((samples.mean(0) - exact_gradient).norm() / exact_gradient.norm()) < 0.1
+
+
+def test_visits_are_discounted_by_their_time_also_in_episodes_that_began_in_an_earlier_rollout():
+    venv = make_vec_env("SoftmaxPeMDP-v0", n_envs=2, seed=0, env_kwargs=SMALL["SoftmaxPeMDP-v0"])
+    model = PePG("SoftmaxPolicy", venv, n_steps=4, gamma=0.5, discount_visits=True, seed=0, device="cpu")
+    _, callback = model._setup_learn(10**9)
+    for start in (0, 4, 8):  # no episode ends so early
+        model.collect_rollouts(model.env, callback, model.rollout_buffer, 4)
+        assert not model.rollout_buffer.episode_starts[1:].any()
+        model._visit_weights()
+        np.testing.assert_array_equal(model._episode_steps, [start + 3] * 2)
+
+
+@pytest.mark.parametrize("expected", [False, True])
+def test_both_terms_are_divided_by_the_scale_of_normalised_advantages(expected):
+    model, problem, logits = tabular_model("PerformativePricing-v0")
+    pi = torch.softmax(logits, -1)
+    batch = everywhere(model, problem, pi, exact.evaluate(problem.response(pi), pi))
+    model._answer.deploy(model.policy, model.get_env())
+    gradients = []
+    for normalize in (False, True):
+        loss = model.policy.pepg_loss(batch, model._answer, normalize_advantage=normalize, expected=expected)
+        part = loss.policy if expected else loss.response
+        gradients.append(torch.autograd.grad(part, model.policy.action_net.weight)[0])
+    scale = float(np.std(batch.advantages.numpy(), ddof=1))
+    assert abs(scale - 1.0) > 0.1
+    torch.testing.assert_close(gradients[1], gradients[0] / scale, rtol=1e-4, atol=1e-7)
+
+
+def test_the_answer_is_discounted_as_the_agent_learns():
+    model, problem, logits = tabular_model("PerformativePricing-v0", gamma=0.3)
+    pi = torch.softmax(logits, -1)
+    values = torch.linspace(-1.0, 2.0, problem.n_states, dtype=torch.float64)
+    visits = torch.full((problem.n_states,), 1.0 / problem.n_states, dtype=torch.float64)
+    answer = problem.response(pi)
+    transitions, rewards = answer.dense()
+    future = transitions @ torch.where(answer.absorbing, 0.0, values)
+    by_hand = float((visits[:, None] * pi * (rewards + 0.3 * future)).sum())
+    assert float(model._answer.objective(pi, values, visits)) == pytest.approx(by_hand)
+
+
+def test_the_visits_of_a_market_carry_their_weights():
+    venv = make_vec_env("LinearPricing-v0", n_envs=4, seed=0)
+    model = PePG("MlpPolicy", venv, n_steps=8, seed=0, device="cpu")
+    problem = venv.get_attr("problem")[0]
+    _, callback = model._setup_learn(10**9)
+    model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+    (batch,) = model._batches()
+    only = batch._replace(weights=torch.zeros_like(batch.weights).index_fill(0, torch.tensor([5]), 32.0))
+    with torch.no_grad():
+        loss = model.policy.pepg_loss(only, model._answer)
+        mean, std = model.policy.gaussian(model._answer.observations)
+        rewards = problem.response(mean.double(), std.double()).expected_rewards(batch.actions[5:6].double())
+    assert -float(loss.response) == pytest.approx(float(rewards), rel=1e-5)
+
+
+class Dropping(BaseFeaturesExtractor):
+    """Half of the features are dropped while training."""
+
+    def __init__(self, observation_space):
+        super().__init__(observation_space, features_dim=int(observation_space.n))
+        self.drop = torch.nn.Dropout(0.5)
+
+    def forward(self, observations):
+        return self.drop(observations.flatten(1).float())
+
+
+def test_what_is_deployed_is_the_policy_that_acts_not_the_one_in_training():
+    venv = make_vec_env("PerformativePricing-v0", n_envs=4, seed=0, env_kwargs=SMALL["PerformativePricing-v0"])
+    arguments = {"features_extractor_class": Dropping, "net_arch": []}
+    model = PePG("MlpPolicy", venv, n_steps=8, seed=0, device="cpu", policy_kwargs=arguments)
+    with torch.no_grad():
+        model.policy.action_net.weight.normal_()
+    _, callback = model._setup_learn(10**9)
+    model.policy.set_training_mode(True)
+    model.collect_rollouts(model.env, callback, model.rollout_buffer, 8)
+    model.policy.set_training_mode(False)
+    with torch.no_grad():
+        acting = model.policy.tabulate(model._answer.observations).probs
+    np.testing.assert_allclose(venv.get_attr("world")[0].policy, acting, atol=1e-6)

@@ -78,3 +78,12 @@ def test_the_critic_does_not_move_what_it_shares_with_the_policy(table_env):
 def test_something_has_to_say_how_far_to_step(table_env):
     with pytest.raises(ValueError, match="must not both be None"):
         NPG("MlpPolicy", table_env(), target_kl=None)
+
+
+def test_the_divergence_logged_is_that_of_the_new_policy_from_the_old(filled, table_of):
+    model = filled(NPG, PI, COUNTS, ADVANTAGES, step_size=1.5, target_kl=None, **PLAIN)
+    model.train()
+    new, visits = table_of(model), COUNTS.sum(-1) / COUNTS.sum()
+    forward, backward = ((visits @ (p * np.log(p / q)).sum(-1)) for p, q in ((PI, new), (new, PI)))
+    assert abs(forward - backward) > 0.05 * forward
+    assert model.logger.name_to_value["train/kl"] == pytest.approx(forward, rel=1e-4)
