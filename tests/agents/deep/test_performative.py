@@ -233,3 +233,25 @@ def test_it_learns_prices_that_stay_good_after_the_customers_have_answered(algor
     model = algorithm("MlpPolicy", venv, seed=0, device="cpu").learn(30_000)
     # The best a policy can do that takes the market as it stands is 9.40; uniform prices earn 6.48.
     assert exact.performative_value(problem, policy_table(model, np.arange(81), 8)).item() > 10.0
+
+
+def test_normalised_the_natural_step_keeps_its_direction(filled, table_of):
+    """Divided by the deviation of the advantages as they are: a step size that much longer goes to the same place."""
+    venv = world("SoftmaxPeMDP-v0", n_envs=1)
+    problem = venv.get_attr("problem")[0]
+    pi = torch.softmax(torch.randn(5, 3, generator=torch.Generator().manual_seed(1)).double(), -1)
+    occupancy, advantages = exact.occupancy(problem, pi), exact.advantages(problem, pi).numpy()
+    counts = (5_000 * occupancy[:, None] * pi).round().long().numpy()
+    scale = float(np.repeat(advantages.ravel(), counts.ravel()).std(ddof=1))
+    assert abs(scale - 1.0) > 0.1
+    settings = {"performative_coef": 1.0, "target_kl": None, "cg_damping": 0.0, "n_critic_updates": 0}
+    tables = []
+    for normalize, step_size in ((False, 0.1), (True, 0.1 * scale)):
+        arguments = settings | {"normalize_advantage": normalize, "step_size": step_size, "cg_max_steps": 10}
+        model = filled(PerformativeNPG, pi, counts, advantages, venv, **arguments)
+        with torch.no_grad():
+            model.policy.value_net.weight.copy_(exact.state_values(problem, pi)[None])
+        model.train()
+        tables.append(table_of(model))
+    assert np.abs(tables[0] - pi.numpy()).max() > 0.01
+    np.testing.assert_allclose(tables[1], tables[0], atol=2e-4)
