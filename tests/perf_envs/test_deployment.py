@@ -90,7 +90,7 @@ def test_the_observed_round_ends_with_the_answer_to_the_estimate():
     expected = np.array([[2.5 / 3, 0.5 / 3], [0.5, 0.5], [0.5, 0.5]])
     assert env.round == 1
     np.testing.assert_allclose(env.world.policy, expected, atol=1e-15)
-    np.testing.assert_allclose(dense(env.dynamics)[0], dense(env.problem.response(expected))[0], atol=1e-15)
+    np.testing.assert_allclose(dense(env.dynamics)[0], dense(env.problem.response(expected))[0], atol=1e-12)
     np.testing.assert_allclose(env.world.estimate(), expected, atol=1e-15, err_msg="the count starts afresh")
 
 

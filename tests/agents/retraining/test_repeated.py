@@ -43,7 +43,8 @@ def test_a_settled_policy_solves_the_program_of_its_own_world(grid, regularizer)
     assert run.converged
     own = occupancy_program(grid.response(run.policy).detach(), 1.0, regularizer)
     np.testing.assert_allclose(own.occupancy, run.planned[-1], atol=1e-7)
-    assert stability_bound(grid, run.policy, 1.0, regularizer).regularized_gap < 1e-12
+    # Half the square of a distance of 1e-9, and the rounding of two sums of 256 terms that come to 30 at most.
+    assert stability_bound(grid, run.policy, 1.0, regularizer).regularized_gap < 1e-11
 
 
 @methods
