@@ -1,9 +1,9 @@
 """Run the numerical tests as other processors compute.
 
-OpenBLAS (under NumPy and SciPy), MKL and ATen (under PyTorch) and NumPy itself choose their kernels by the processor
-they find. Kernels differ in the order of sums and in fused multiply-add, and so in the last bits of nearly every
-number: a test that holds with one processor's alone is a test of that processor. Environment variables choose for them
-here. What a machine cannot run is left out and said.
+OpenBLAS (under NumPy and SciPy), MKL and ATen (under PyTorch), NumPy itself and the C library choose their kernels by
+the processor they find. Kernels differ in the order of sums and in fused multiply-add, and so in the last bits of
+nearly every number: a test that holds with one processor's alone is a test of that processor. Environment variables
+choose for them here. What a machine cannot run is left out and said.
 
 Usage: python kernels.py [PYTEST ARGUMENTS]
 """
@@ -15,6 +15,8 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 NUMERICAL = ["tests/perf_envs", "tests/agents/planning", "tests/agents/retraining", "tests/theory"]
@@ -49,6 +51,9 @@ class Kernels:
     settings: dict[str, str] = field(default_factory=dict)
 
 
+#: NumPy's own kernels beyond the oldest ones that this processor can run.
+NUMPY_EXTENSIONS = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
+
 # As far apart as one machine can take them: no AVX and no fused multiply-add anywhere, and the widest vectors.
 CHOICES = [
     Kernels(
@@ -56,7 +61,13 @@ CHOICES = [
         "DEFAULT",
         "Katmai",
         "DEFAULT",
-        {"OPENBLAS_CORETYPE": "Prescott", "ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"},
+        {
+            "OPENBLAS_CORETYPE": "Prescott",
+            "ATEN_CPU_CAPABILITY": "default",
+            "MKL_CBWR": "COMPATIBLE",
+            "NPY_DISABLE_CPU_FEATURES": " ".join(NUMPY_EXTENSIONS),
+            "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4,-AVX512F",
+        },
     ),
     Kernels(
         "processors with AVX-512, and PyTorch at AVX2",
@@ -105,7 +116,7 @@ def main(arguments: list[str]) -> int:
     failed = []
     _, _, native = probe({})
     for kernels in CHOICES:
-        settings = " ".join(f"{name}={value}" for name, value in kernels.settings.items())
+        settings = " ".join(f"{name}={value!r}" for name, value in kernels.settings.items())
         reason = reason_to_skip(kernels, platform.machine(), native)
         if reason:
             print(f"\n-- skipped: kernels of {kernels.name}: {reason}", flush=True)
