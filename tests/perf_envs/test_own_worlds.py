@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from perf_envs import PerformativeEnv
+from perf_envs import PerformativeEnv, ResponseMap
 from perf_envs.rendering.matrix import MatrixRenderer
+from perf_envs.responses.robustness import PerceivedResponse
 from perf_envs.softmax_pemdp import SoftmaxPeMDP
 from tests.perf_envs.worlds import Corridor, make_world
 
@@ -89,6 +90,20 @@ def test_a_promise_without_a_renderer_names_what_to_implement():
     env.reset(seed=0)
     with pytest.raises(NotImplementedError, match=r"Promising offers .*'ansi'.*implement _make_renderer\(\)"):
         env.render()
+
+
+def test_a_response_without_an_answer_names_what_to_implement():
+    class Mute(ResponseMap):
+        n_states, n_actions = 2, 2
+
+    class Blind(PerceivedResponse):
+        pass
+
+    with pytest.raises(NotImplementedError, match=r"Mute must implement respond\(pi\)"):
+        Mute()([[0.5, 0.5]] * 2)
+    seen = make_world("SoftmaxPeMDP-v0", n_states=2, n_actions=2).problem.response_map
+    with pytest.raises(NotImplementedError, match=r"Blind must implement perceive\(pi\)"):
+        Blind(seen)([[0.5, 0.5]] * 2)
 
 
 @pytest.mark.parametrize("world_id", ["PerformativeGridWorld-v0", "PerformativePricing-v0", "SoftmaxPeMDP-v0"])
