@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help bench reference test lint format clean
+.PHONY: help bench reference test kernels lint format clean
 
 help:  ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/p' Makefile | expand -t 18
@@ -32,6 +32,9 @@ reference: $(STAMP)  ## run the whole benchmark and the studies, a few hours; co
 
 test: $(STAMP)  ## run the tests (PYTEST_ARGS='-n 4 -k pricing' to choose)
 	OMP_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS)
+
+kernels: $(STAMP)  ## run the numerical tests as other processors compute, see .ci/kernels.py
+	OMP_NUM_THREADS=1 $(PY) .ci/kernels.py $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## check style, formatting and types; changes nothing
 	$(PY) -m ruff check .

@@ -15,6 +15,8 @@ from perf_envs.rounds import Deployment, Rounds
 from perf_envs.sampling import cumulative
 from perf_envs.validation import check_choice
 
+#: How a world that brings a renderer can be drawn.
+RENDER_MODES = ("human", "rgb_array", "ansi")
 #: What is said of a step without an episode.
 RESET_FIRST = "step() was called before reset(), or after the episode had ended: call reset() first"
 
@@ -34,7 +36,8 @@ class WorldEnv(gym.Env[Any, Any]):
     """A Gymnasium environment around a world: rounds, seeds, rendering.
 
     States are numbered. Subclasses implement :meth:`step` and, where the number is not what the agent sees,
-    ``_observation``.
+    ``_observation``. A subclass that implements ``_make_renderer`` can be drawn, in the modes of
+    :class:`perf_envs.rendering.renderer.Renderer`; one that does not offers no render modes.
 
     Args:
         world: what remembers the deployments.
@@ -45,9 +48,15 @@ class WorldEnv(gym.Env[Any, Any]):
         render_mode: one of ``metadata["render_modes"]`` or ``None``.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "ansi"], "render_fps": 4}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": [], "render_fps": 4}  # noqa: RUF012
 
     problem: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Offer the renderer's modes where a subclass brings a renderer and does not say itself what it offers."""
+        super().__init_subclass__(**kwargs)
+        if "_make_renderer" in vars(cls) and "metadata" not in vars(cls):
+            cls.metadata = {**cls.metadata, "render_modes": list(RENDER_MODES)}
 
     def __init__(
         self,
@@ -58,8 +67,7 @@ class WorldEnv(gym.Env[Any, Any]):
         action_space: spaces.Space[Any],
         render_mode: str | None = None,
     ) -> None:
-        if render_mode is not None:
-            check_choice("render_mode", render_mode, self.metadata["render_modes"])
+        self._check_render_mode(render_mode)
         self.world = world
         self.observation_space = observation_space
         self.action_space = action_space
@@ -135,16 +143,36 @@ class WorldEnv(gym.Env[Any, Any]):
         return {}
 
     def render(self) -> Any:
-        """Draw the world: a string (``ansi``), an RGB array (``rgb_array``), or a window (``human``)."""
+        """Draw the world: a string (``ansi``), an RGB array (``rgb_array``), or a window (``human``).
+
+        Raises:
+            NotImplementedError: a subclass offers render modes but brings no renderer.
+        """
         if self.render_mode is None:
-            gym.logger.warn("render() does nothing without a render_mode: gym.make(..., render_mode='rgb_array')")
+            why = "without a render_mode: gym.make(..., render_mode='rgb_array')"
+            if not self.metadata["render_modes"]:
+                why = f"here: {type(self).__name__} has no render modes"
+            gym.logger.warn(f"render() does nothing {why}")
             return None
         if self._renderer is None:
             self._renderer = self._make_renderer()
         return self._renderer.render(self.render_mode)
 
     def _make_renderer(self) -> Any:
-        raise NotImplementedError
+        """Return what draws this world: a :class:`perf_envs.rendering.renderer.Renderer`."""
+        raise NotImplementedError(
+            f"{type(self).__name__} offers the render modes {self.metadata['render_modes']} but has nothing to draw "
+            "them with: implement _make_renderer(), which returns a perf_envs.rendering.renderer.Renderer, or render()"
+        )
+
+    @classmethod
+    def _check_render_mode(cls, mode: str | None) -> None:
+        """Raise ``ValueError`` where this world cannot be drawn in that mode."""
+        if mode is None:
+            return
+        if not cls.metadata["render_modes"]:
+            raise ValueError(f"render_mode must be None: {cls.__name__} draws nothing; got {mode!r}")
+        check_choice("render_mode", mode, cls.metadata["render_modes"])
 
     def _after_step(self, last: dict[str, Any]) -> None:
         """Remember a step for the picture and, in a window, draw it."""

@@ -16,12 +16,13 @@ from perf_envs.gaussian_policies import check_table, gaussian_policy
 from perf_envs.market_world import MarketWorld
 from perf_envs.responses.linear_demand import LinearPricingProblem, Market
 from perf_envs.rounds import Deployment
+from perf_envs.seasons import Season
 from perf_envs.vector import PerformativeVectorEnv
 
 __all__ = ["LinearPricing", "LinearPricingProblem", "LinearPricingVectorEnv", "Market"]
 
 
-class LinearPricing(WorldEnv):
+class LinearPricing(Season, WorldEnv):
     """Post prices for ``n_products`` products; demand falls with the mean price that customers have learnt to expect.
 
     In the market as it stands a dearer price earns more as long as anybody buys, so an agent that takes it as it stands
@@ -43,7 +44,8 @@ class LinearPricing(WorldEnv):
     demand is paid back at the price of the day: nothing is cut off, so that the closed forms are exact.
 
     ## Episode End
-    Termination after ``horizon`` periods.
+    Termination after ``horizon`` periods. ``env.spec`` tells a limit of ``horizon + 1`` steps, which is
+    never reached.
 
     ## Information
     ``round``, ``shift`` and ``reward_shift`` as in :class:`PerformativeEnv` (``shift`` is 0: only rewards move);

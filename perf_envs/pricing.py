@@ -11,11 +11,12 @@ from perf_envs.performative_env import PerformativeEnv
 from perf_envs.problem import PerformativeMDP
 from perf_envs.responses.customers import CustomerResponse
 from perf_envs.responses.robustness import Wrapping
+from perf_envs.seasons import Season
 from perf_envs.validation import check_count, check_number
 from perf_envs.vector import PerformativeVectorEnv
 
 
-class PerformativePricing(PerformativeEnv):
+class PerformativePricing(Season, PerformativeEnv):
     """Sell ``inventory`` units in ``horizon`` periods to customers whose willingness to pay answers your prices.
 
     Dear prices pay now, but customers who have learnt them come with less willingness to pay: what is best in the
@@ -35,7 +36,8 @@ class PerformativePricing(PerformativeEnv):
     buys with probability ``sigmoid((w - price) / temperature)``.
 
     ## Episode End
-    Termination when the season is over or the stock is sold.
+    Termination when the season is over or the stock is sold. ``env.spec`` tells a limit of ``horizon + 1``
+    steps, which is never reached.
 
     ## Information
     ``round``, ``shift`` and ``reward_shift`` as in :class:`PerformativeEnv`; ``price``: the posted price; ``sale``:

@@ -32,7 +32,7 @@ class ResponseMap(PickledByValue):
 
     def respond(self, pi: Tensor) -> Dynamics:
         """Return the answer to a valid float64 policy table ``[S, A]``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement respond(pi), the world's answer to a policy")
 
     def unshifted(self) -> Dynamics:
         """Return the world before anything was deployed."""

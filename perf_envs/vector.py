@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, ClassVar
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -16,6 +17,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from perf_envs.base_env import Played, WorldEnv
+from perf_envs.rendering.side_by_side import SideBySide
 from perf_envs.validation import check_choice, check_count
 
 Ints = NDArray[np.int64]
@@ -35,7 +37,8 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
             ``NEXT_STEP`` resets it on the step after, ``SAME_STEP`` at once (the last observation and info are in
             ``info["final_obs"]`` and ``info["final_info"]``), ``DISABLED`` leaves it to
             ``reset(options={"reset_mask": ...})``.
-        render_mode: must be ``None``; render the scalar environment instead.
+        render_mode: ``"rgb_array"`` or ``"ansi"``, where the scalar environment offers it: a picture, or text, of each
+            sub-environment. ``gymnasium.wrappers.vector.HumanRendering`` (with opencv) shows the pictures in a window.
         **kwargs: arguments of the scalar environment.
 
     Raises:
@@ -43,7 +46,7 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
     """
 
     world_class: ClassVar[type[WorldEnv]]
-    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
 
     def __init__(
         self,
@@ -57,14 +60,18 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         self.max_episode_steps = (
             None if max_episode_steps is None else check_count("max_episode_steps", max_episode_steps)
         )
-        if render_mode is not None:
-            raise ValueError(f"render_mode must be None for a native vector environment, got {render_mode!r}")
+        self._check_render_mode(render_mode)
         try:
             self._autoreset = AutoresetMode(autoreset_mode)
         except ValueError:
             names = [mode.value for mode in AutoresetMode]
             raise ValueError(f"autoreset_mode must be one of {names}, got {autoreset_mode!r}") from None
-        self.metadata = {**self.metadata, "autoreset_mode": self._autoreset}
+        self.metadata = {
+            **self.world_class.metadata,
+            **self.metadata,
+            "render_modes": self._render_modes(),
+            "autoreset_mode": self._autoreset,
+        }
         #: The scalar environment this is the vector form of: its world is shared by all sub-environments.
         self.single = self.world_class(**kwargs)
         self.world: Any = self.single.world
@@ -74,7 +81,8 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         self.single_action_space = self.single.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.render_mode = None
+        self.render_mode = render_mode
+        self._pictures = None if render_mode is None else SideBySide(self.single, self.num_envs, render_mode)
         #: Keys of the world's info that are reported, see :meth:`report_only`.
         self.info_keys = frozenset(self._all_info_keys())
         self._states: Ints = np.zeros(self.num_envs, dtype=np.int64)
@@ -119,6 +127,8 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
             super().reset(seed=seed)
             self.world.restart(seed)
         self._start(mask.nonzero()[0])
+        if self._pictures is not None:
+            self._pictures.started(mask)
         self._done = self._done & ~mask
         self._was_reset = True
         return self._observations(), self._spread({"round": self.world.round})
@@ -134,12 +144,16 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         info = self.world.step_info()
         states, idle = self._states, self._done.nonzero()[0]
         self._states, rewards, outcomes = self.world.sampler.step_many(states, actions, noise)
-        described = self.single._describe(states, actions, outcomes) if self.info_keys else {}
+        wanted = self.info_keys or self._pictures
+        described = self.single._describe(states, actions, outcomes) if wanted else {}
         self._played = (self._played[0] + 1, actions, rewards.copy())
         self.world.observe_many(states, actions, idle)
         self.world.wait(self._played[0] * self.num_envs)
         self._steps += 1
         terminated: Bools = self.single._absorbing.take(self._states)
+        if self._pictures is not None:
+            self._pictures.stepped(states, actions, rewards, info | described)
+            self._pictures.started(self._done)
         limit = self.max_episode_steps
         truncated: Bools = np.zeros(self.num_envs, dtype=np.bool_) if limit is None else self._steps >= limit
         if len(idle):
@@ -152,6 +166,27 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         if self._autoreset is AutoresetMode.SAME_STEP:
             self._restart_finished(info | described, infos)
         return self._observations(), rewards, terminated, truncated, infos
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Draw every sub-environment: a picture ``[height, width, 3]`` each (``rgb_array``), or a text (``ansi``)."""
+        if self._pictures is None:
+            gym.logger.warn("render() does nothing without a render_mode: gym.make_vec(..., render_mode='rgb_array')")
+            return None
+        return self._pictures.render(self._states)
+
+    @classmethod
+    def _render_modes(cls) -> list[str]:
+        """Return the modes of the scalar environment that give one result per sub-environment."""
+        return [mode for mode in cls.world_class.metadata["render_modes"] if mode != "human"]
+
+    @classmethod
+    def _check_render_mode(cls, mode: str | None) -> None:
+        if mode == "human":
+            raise ValueError(
+                f"render_mode must be one of {cls._render_modes()} or None for a native vector environment, got "
+                "'human': wrap one of 'rgb_array' in gymnasium.wrappers.vector.HumanRendering to see a window"
+            )
+        cls.world_class._check_render_mode(mode)
 
     def _observations(self) -> Any:
         """Return what the agents see, an array of its own."""
@@ -169,6 +204,8 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         infos["final_obs"], infos["_final_obs"] = self._observations(), self._done
         infos["final_info"], infos["_final_info"] = self._spread(info, self._done), self._done.copy()
         self._start(finished)
+        if self._pictures is not None:
+            self._pictures.started(self._done)
         self._done = np.zeros(self.num_envs, dtype=np.bool_)
 
     def _start(self, chosen: Ints) -> None:

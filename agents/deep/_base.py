@@ -252,7 +252,7 @@ class SurrogateAlgorithm(CheckedOnPolicyAlgorithm):
 
         One of the figures is ``policy_gradient_loss``, without penalties.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement _policy_loss(batch)")
 
     def _end_round(self) -> dict[str, float]:
         """Finish a round of training; return figures to log."""

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
+from perf_envs.base_env import RENDER_MODES
 from perf_envs.rendering.canvas import Canvas, Pixels, import_pygame
+from perf_envs.validation import check_choice
 
 if TYPE_CHECKING:
     from perf_envs.base_env import WorldEnv
@@ -58,8 +60,7 @@ class Renderer(ABC, Generic[Env]):
             ValueError: unknown mode.
             DependencyNotInstalled: pygame is missing and the mode needs it.
         """
-        if mode not in ("ansi", "rgb_array", "human"):
-            raise ValueError(f"mode must be 'ansi', 'rgb_array' or 'human', got {mode!r}")
+        check_choice("mode", mode, RENDER_MODES)
         self.observe()
         if mode == "ansi":
             return self.describe()

@@ -58,7 +58,7 @@ class PerceivedResponse(ResponseMap):
 
     def perceive(self, pi: Tensor) -> Tensor:
         """Return the policy table ``[S, A]`` that the world sees when ``pi`` is deployed."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement perceive(pi), what the world sees of a policy")
 
     def respond(self, pi: Tensor) -> Dynamics:
         """Return the wrapped map's answer to what is perceived of ``pi``."""

@@ -15,6 +15,7 @@ from agents.common.deploying import deployable, performative_problem, query_obse
 from agents.pepg.states import read_states
 from perf_envs import exact
 from perf_envs.wrappers import StateObservation, VectorStateObservation
+from tests.precision import SINGLE
 
 SMALL = {"horizon": 4, "inventory": 3, "n_prices": 4}
 N_STATES = 13
@@ -86,7 +87,7 @@ def test_every_kind_of_observation_is_deployed_and_trained_on(name, build):
 
     class Compare(BaseCallback):
         def _on_rollout_start(self):
-            agree.append(np.allclose(self.training_env.get_attr("world")[0].policy, policy_of(self.model), atol=1e-6))
+            agree.append(np.allclose(self.training_env.get_attr("world")[0].policy, policy_of(self.model), atol=SINGLE))
 
         def _on_step(self):
             return True
@@ -94,7 +95,7 @@ def test_every_kind_of_observation_is_deployed_and_trained_on(name, build):
     model.learn(64, callback=Compare())
     assert all(agree)
     assert model.get_env().get_attr("round")[0] == len(agree)
-    assert not np.allclose(before, policy_of(model), atol=1e-6)
+    assert not np.allclose(before, policy_of(model), atol=SINGLE)
 
 
 def test_states_are_read_off_every_kind_of_environment():
@@ -119,7 +120,7 @@ def test_normalised_features_are_asked_about_as_they_are_seen():
             return True
 
     model.learn(32, callback=Deployed(), reset_num_timesteps=False)
-    np.testing.assert_allclose(seen["told"], seen["asked"], atol=1e-6)
+    np.testing.assert_allclose(seen["told"], seen["asked"], atol=SINGLE)
     assert not np.allclose(venv.obs_rms.mean, 0.0)
 
 
@@ -153,7 +154,7 @@ def test_copies_may_run_in_processes_of_their_own():
         model = PePG("MlpPolicy", venv, n_steps=8, seed=0, device="cpu").learn(32)
         assert venv.get_attr("round") == [2, 2]
         again = PePG("MlpPolicy", copies({}, {}), n_steps=8, seed=0, device="cpu").learn(32)
-        np.testing.assert_allclose(policy_of(model), policy_of(again), atol=1e-6)
+        np.testing.assert_allclose(policy_of(model), policy_of(again), atol=SINGLE)
     finally:
         venv.close()
 

@@ -10,6 +10,7 @@ from agents import make_vec_env
 from agents.common.vec_env import SB3VecEnv
 from perf_envs import gaussian_policy
 from tests.perf_envs.linear_world import ID, TWO, life, make
+from tests.precision import SINGLE
 
 
 def test_before_any_deployment_customers_have_learnt_no_price():
@@ -140,7 +141,7 @@ def test_an_actor_critic_deploys_its_gaussian_and_posts_it_clipped(algorithm):
     mean, std = gaussian_policy(model, env.query_observations, 1)
     np.testing.assert_allclose(std, np.exp(0.5), rtol=1e-6)
     np.testing.assert_allclose(
-        mean.clip(-1, 1), model.predict(env.query_observations, deterministic=True)[0], atol=1e-6
+        mean.clip(-1, 1), model.predict(env.query_observations, deterministic=True)[0], atol=SINGLE
     )
     assert mean.min() > 0.5
     env.deploy(model)

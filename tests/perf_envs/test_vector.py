@@ -403,7 +403,7 @@ BAD = [
     ({"num_envs": 1.5}, "num_envs must be a whole number >= 1, got 1.5"),
     ({"max_episode_steps": 0}, "max_episode_steps must be >= 1, got 0"),
     ({"autoreset_mode": "Sometimes"}, r"autoreset_mode must be one of \['NextStep', .*got 'Sometimes'"),
-    ({"render_mode": "ansi"}, "render_mode must be None .*got 'ansi'"),
+    ({"render_mode": "ansi"}, "render_mode must be None: Corridor draws nothing; got 'ansi'"),
     ({"round_length": 0}, "round_length must be >= 1, got 0"),
 ]
 

@@ -179,11 +179,10 @@ def test_ctrl_c_ends_a_run_with_one_line_and_no_result(tmp_path: Path) -> None:
     # Tests that run in the background of a shell ignore the interrupt, and so would their children.
     heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.rglob("evaluations.csv")) and time.monotonic() < deadline:
+    while not list(tmp_path.rglob("evaluations.csv")) and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=60)
+    _, shown = process.communicate()
     assert process.returncode == 130
     assert shown.count("\n") == 1
     assert "Traceback" not in shown

@@ -2,6 +2,7 @@ import copy
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,18 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 
 def double(number: int) -> tuple[int, int]:
     return os.getpid(), 2 * number
+
+
+def meet(place: tuple[Path, int]) -> bool:
+    """Come to a folder and wait there until two have come."""
+    folder, number = place
+    (folder / str(number)).touch()
+    deadline = time.monotonic() + 300
+    while len(list(folder.iterdir())) < 2:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def die(number: int) -> None:
@@ -145,8 +158,9 @@ def test_a_benchmark_in_workers_gives_what_one_in_this_process_gives_in_a_world_
 def test_a_ray_cluster_gives_the_results_of_this_machine(tmp_path: Path) -> None:
     assert check_engine("ray", None) == 2
     workers = {pid for pid, _ in in_parallel(double, range(8), 2, "ray")}
-    assert len(workers) == 2
     assert os.getpid() not in workers
+    (tmp_path / "meeting").mkdir()
+    assert all(in_parallel(meet, [(tmp_path / "meeting", number) for number in range(2)], 2, "ray"))
     for engine in ("joblib", "ray"):
         plan = Plan.product(ALGOS, [PRICING], [0, 1], n_timesteps=100, n_evals=2)
         runs = plan_runs(plan, tmp_path / engine)

@@ -17,6 +17,7 @@ from stable_baselines3 import A2C, PPO
 from agents import PePG
 from perf_envs import exact
 from perf_envs.pricing import PerformativePricing
+from tests.precision import SINGLE
 from train.algorithms import ALGORITHMS
 from train.cli import main
 from train.folders import beside, settle
@@ -71,7 +72,7 @@ def test_figures_are_those_of_the_saved_policy_and_of_the_saved_model(tmp_path: 
     model = build.load(run.folder / "model.zip")
     observations, _ = model.policy.obs_to_tensor(np.arange(problem.n_states))
     with torch.no_grad():
-        np.testing.assert_allclose(model.policy.get_distribution(observations).distribution.probs, table, atol=1e-6)
+        np.testing.assert_allclose(model.policy.get_distribution(observations).distribution.probs, table, atol=SINGLE)
     assert model.gamma == problem.gamma
 
 

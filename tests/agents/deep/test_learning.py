@@ -6,12 +6,13 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from agents import GRPO, MDPO, NPG, REINFORCE, PPOPenalty
 
-#: Steps of training and return to reach; a random policy keeps the pole up for 22 steps.
+#: Steps of training and return to reach; a random policy keeps the pole up for 22 steps. Rounding leads every
+#: processor down another path, as another seed would: of seven seeds the worst reached 172.
 SHORT = {
     REINFORCE: (40_000, 80),
-    PPOPenalty: (20_000, 150),
-    MDPO: (20_000, 150),
-    NPG: (20_000, 150),
+    PPOPenalty: (20_000, 100),
+    MDPO: (20_000, 100),
+    NPG: (20_000, 100),
     GRPO: (40_000, 100),
 }
 

@@ -5,6 +5,7 @@ import torch
 from agents import NPG, make_vec_env
 from agents.planning.ascent import natural_step
 from perf_envs import exact
+from tests.precision import SINGLE
 
 PI = np.array([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]])
 COUNTS = np.array([[4, 2, 2], [1, 1, 3]])
@@ -51,7 +52,7 @@ def test_a_step_size_goes_no_further_than_the_trust_region(filled, table_of):
         for model in [filled(NPG, PI, COUNTS, ADVANTAGES, **PLAIN, **arguments)]
         if model.train() is None
     ]
-    np.testing.assert_allclose(tables[0], tables[1], atol=1e-6)
+    np.testing.assert_allclose(tables[0], tables[1], atol=SINGLE)
     assert np.abs(tables[2] - PI).max() < 0.1 * np.abs(tables[1] - PI).max()
 
 

@@ -5,6 +5,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
 from agents import REINFORCE, SoftmaxPolicy
+from tests.precision import SINGLE
 
 
 class Record(BaseCallback):
@@ -114,4 +115,4 @@ def test_the_step_follows_the_score_function_times_the_advantage(filled, table_o
         score = -pi[state].copy()
         score[action] += 1.0
         expected[state] -= counts[state, action] * scaled[state, action] * score / counts.sum()
-    np.testing.assert_allclose(kept["gradient"], expected, atol=1e-6)
+    np.testing.assert_allclose(kept["gradient"], expected, atol=SINGLE)

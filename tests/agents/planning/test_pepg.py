@@ -1,6 +1,5 @@
 """The planner that is meant to find the optimum, against thresholds, its peers and exhaustive search."""
 
-import time
 import warnings
 from itertools import product
 
@@ -22,12 +21,13 @@ def pemdp(seed, **settings):
 @pytest.mark.parametrize(
     ("world_id", "threshold"), [("PerformativePricing-v0", 11.554), ("PerformativeGridWorld-v0", 0.104)]
 )
-def test_the_default_call_is_good_and_fast_in_the_registered_worlds(world_id, threshold):
+def test_the_default_call_is_good_and_keeps_to_its_budget_in_the_registered_worlds(world_id, threshold):
     problem = make_world(world_id).problem
-    start = time.process_time()
     result = pepg(problem)
-    assert time.process_time() - start < 30
     assert result.value >= threshold
+    # Four starts by two schedules for 50 steps each, a quarter of them for 200; then the best, and what at most five
+    # escapes lead to, for 200 each, in ten stages. Every run and every stage looks once more at where it ends.
+    assert result.n_iter <= 8 * 51 + 2 * 201 + 6 * 10 * 21
     assert result.value == pytest.approx(float(exact.performative_value(problem, result.policy)), rel=1e-10)
 
 

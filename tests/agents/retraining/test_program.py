@@ -11,7 +11,8 @@ from agents.retraining.model import TabularModel
 from agents.retraining.program import LARGEST_RESIDUAL
 from perf_envs import Dynamics, exact
 from perf_envs.exact.values import evaluate
-from tests.agents.retraining.worlds import GRID, PRICING, SOFTMAX, reference_program, still
+from tests.agents.retraining.reference import reference_program
+from tests.agents.retraining.worlds import GRID, PRICING, SOFTMAX, still
 from tests.perf_envs.worlds import IDS, dense, make_world, random_pemdp, random_policy
 
 FORMS = [("l2", 10.0), ("l2", 1.0), ("l2", 0.01), ("l2", 0.0), ("entropy", 1.0), ("entropy", 0.05)]
@@ -51,12 +52,14 @@ def conditions(dynamics, d, h, regularization, regularizer):
 def test_it_agrees_with_cvxpy_and_meets_its_optimality_conditions(world_id, regularizer, regularization):
     for dynamics in answers(world_id):
         solution = occupancy_program(dynamics, regularization, regularizer)
-        reference, objective = reference_program(dynamics, dynamics.rho, dynamics.gamma, regularization, regularizer)
-        assert solution.objective == pytest.approx(objective, abs=1e-7)
-        if regularization > 0.0:
-            np.testing.assert_allclose(solution.occupancy, reference, atol=3e-5)
-        assert solution.residual <= 1e-12
         d, h = solution.occupancy.numpy(), solution.multipliers.numpy()
+        reference = reference_program(dynamics, dynamics.rho, dynamics.gamma, regularization, regularizer)
+        # What the reference's solver promises even where it stops early, of the objective.
+        assert reference.gap <= 1e-4 * (1.0 + abs(reference.objective))
+        assert reference.bound - reference.gap <= solution.objective <= reference.objective + reference.gap
+        if regularization > 0.0:
+            assert (np.abs(d - reference.occupancy) <= reference.distance(d)).all()
+        assert solution.residual <= 1e-12
         assert conditions(dynamics, d, h, regularization, regularizer) <= 1e-10
 
 

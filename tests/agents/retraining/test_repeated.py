@@ -16,7 +16,8 @@ from agents.retraining import (
     stability_bound,
 )
 from perf_envs import Dynamics, PerformativeMDP, World, exact
-from tests.agents.retraining.worlds import GRID, PRICING, SOFTMAX, reference_program, still
+from tests.agents.retraining.reference import reference_program
+from tests.agents.retraining.worlds import GRID, PRICING, SOFTMAX, still
 from tests.perf_envs.worlds import IDS, make_world, random_pemdp, random_policy
 
 METHODS = [
@@ -42,7 +43,8 @@ def test_a_settled_policy_solves_the_program_of_its_own_world(grid, regularizer)
     assert run.converged
     own = occupancy_program(grid.response(run.policy).detach(), 1.0, regularizer)
     np.testing.assert_allclose(own.occupancy, run.planned[-1], atol=1e-7)
-    assert stability_bound(grid, run.policy, 1.0, regularizer).regularized_gap < 1e-12
+    # Half the square of a distance of 1e-9, and the rounding of two sums of 256 terms that come to 30 at most.
+    assert stability_bound(grid, run.policy, 1.0, regularizer).regularized_gap < 1e-11
 
 
 @methods
@@ -121,8 +123,10 @@ def test_the_gradient_step_is_the_projection_of_the_paper(grid, regularization):
     target = (1 - 0.3 * regularization) * run.planned[0] + 0.3 * world.rewards
     # argmin |d - target|^2 is argmax target.d - |d|^2 / 2
     moved = Dynamics(world.successors, world.probs, target * ~world.absorbing[:, None], absorbing=world.absorbing)
-    reference, _ = reference_program(moved, grid.rho, grid.gamma, 1.0)
-    np.testing.assert_allclose(run.planned[1], reference, atol=1e-5)
+    reference = reference_program(moved, grid.rho, grid.gamma, 1.0)
+    assert reference.gap <= 1e-6
+    projected = run.planned[1].numpy()
+    assert (np.abs(projected - reference.occupancy) <= reference.distance(projected)).all()
 
 
 def test_after_k_deployments_the_world_has_moved_most_of_the_way(grid):

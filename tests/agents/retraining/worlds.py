@@ -1,12 +1,11 @@
-"""Published data, and reference solutions by other means than the package's own."""
+"""Published data, and worlds that several tests use."""
 
-import cvxpy as cp
 import numpy as np
 import torch
 
 from perf_envs import Dynamics, PerformativeMDP
 from perf_envs.grids import perturbed_grids
-from tests.perf_envs.worlds import DATA, dense, make_world
+from tests.perf_envs.worlds import DATA, make_world
 
 GRID, PRICING, SOFTMAX = "PerformativeGridWorld-v0", "PerformativePricing-v0", "SoftmaxPeMDP-v0"
 GRIDS = np.load(DATA / "mandal_grids.npz")
@@ -20,25 +19,6 @@ LIVE = slice(0, 63)
 def published_world():
     """Return the world of the published run."""
     return make_world(GRID, beta=5.0, n_followers=5).problem
-
-
-def reference_program(dynamics, rho, gamma, regularization, regularizer="l2"):
-    """Return the optimal occupancy ``[S, A]`` and objective by cvxpy, state by state as the paper writes it down."""
-    P, r = dense(dynamics)
-    live = np.flatnonzero(~dynamics.absorbing.numpy())
-    rho = np.asarray(rho)
-    d = cp.Variable((len(live), r.shape[1]), nonneg=True)
-    constraints = [
-        cp.sum(d[row]) == rho[state] + gamma * cp.sum(cp.multiply(d, P[live][:, :, state]))
-        for row, state in enumerate(live)
-    ]
-    value = cp.sum(cp.multiply(d, r[live]))
-    penalty = 0.5 * cp.sum_squares(d) if regularizer == "l2" else -cp.sum(cp.entr(d))
-    problem = cp.Problem(cp.Maximize(value - regularization * penalty), constraints)
-    problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9)
-    occupancy = np.zeros_like(r)
-    occupancy[live] = d.value
-    return occupancy, problem.value
 
 
 def still(transitions, rewards, rho, gamma=0.9, **fields):

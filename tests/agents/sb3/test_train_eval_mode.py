@@ -8,6 +8,7 @@ from agents import DeployCallback
 from agents import make_vec_env as make_world
 from agents.common.deploying import deployable, performative_problem, query_observations
 from tests.agents.sb3.algorithms import every_algorithm
+from tests.precision import SINGLE
 
 
 class Noisy(BaseFeaturesExtractor):
@@ -66,4 +67,4 @@ def test_the_policy_deployed_is_the_one_evaluated(case):
     _, callback = model._setup_learn(10**6, callback=DeployCallback())
     callback.on_training_start({}, {})
     model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
-    np.testing.assert_allclose(venv.get_attr("world")[0].policy, first, atol=1e-7)
+    np.testing.assert_allclose(venv.get_attr("world")[0].policy, first, atol=SINGLE)
