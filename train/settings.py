@@ -44,6 +44,13 @@ MAPPING_KEYS = ("policy_kwargs", "env_kwargs")
 _DECIDED_BY_TRAINING = ("self", "deployment", "round_length", "render_mode")
 #: Smallest values of whole numbers that may be below 1: -1 is Stable-Baselines3's "never".
 _LEAST = {"sde_sample_freq": -1}
+#: Bounds of numbers that Stable-Baselines3 takes unchecked.
+_BOUNDS: dict[str, dict[str, float]] = {
+    "gamma": {"at_least": 0.0, "at_most": 1.0},
+    "gae_lambda": {"at_least": 0.0, "at_most": 1.0},
+    **{key: {"at_least": 0.0} for key in ("learning_rate", "ent_coef", "vf_coef", "clip_range", "cg_damping")},
+    **{key: {"above": 0.0} for key in ("clip_range_vf", "target_kl", "max_grad_norm", "rms_prop_eps")},
+}
 
 Settings = dict[str, Any]
 
@@ -237,7 +244,9 @@ def _check_value(key: str, value: Any, hint: Any) -> Any:
         return value
     if isinstance(value, bool):
         raise ValueError(f"{key} must be a number, got {value!r}")
-    return check_number(key, value) if float in kinds else check_count(key, value, at_least=_LEAST.get(key, 1))
+    if float in kinds:
+        return check_number(key, value, **_BOUNDS.get(key, {}))
+    return check_count(key, value, at_least=_LEAST.get(key, 1))
 
 
 def _alternatives(hint: Any) -> set[Any]:

@@ -218,10 +218,9 @@ class TabularAnswer(WorldAnswer):
         if self._deployed is None or self.problem.is_random:  # averages over many answers would outlast the training
             return {}
         pi, answer = self._deployed[0].detach(), self._deployed[1].detach()
-        values = exact.state_values(answer, pi)
-        _, best = exact.optimal_policy(answer, start=pi)
-        rho = self.problem.rho
-        return {"value": float(rho @ values), "stability_gap": max(0.0, float(rho @ (best - values)))}
+        evaluation, rho = exact.evaluate(answer, pi), self.problem.rho
+        best, _ = exact.optimal_policy(answer, start=pi)
+        return {"value": float(rho @ evaluation.state_values), "stability_gap": max(0.0, evaluation.gain(best, rho))}
 
 
 class ContinuousAnswer(WorldAnswer):
