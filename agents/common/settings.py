@@ -8,6 +8,7 @@ where they are used. Rules are applied when a model is set up (built or loaded) 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
@@ -16,7 +17,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from agents.common.schedules import PiecewiseLinear, as_schedule
-from perf_envs.validation import check_choice, check_count, check_number
+from perf_envs.validation import check_choice, check_count, check_number, did_you_mean
 
 #: Takes name and value of a setting, and returns the value as it is used, or raises ``ValueError``.
 Rule = Callable[[str, Any], Any]
@@ -87,6 +88,8 @@ def scheduled(**bounds: float) -> Scheduled:
     return Scheduled(bounds or {"at_least": 0.0})
 
 
+#: Attributes that Stable-Baselines3's own scripts replace in ``load`` too.
+_BESIDE_SETTINGS = ("observation_space", "action_space", "n_envs", "lr_schedule", "num_timesteps", "action_noise")
 #: What all on-policy algorithms have.
 _COMMON: dict[str, Rule] = {
     "learning_rate": scheduled(),
@@ -116,11 +119,26 @@ class Settings(OnPolicyAlgorithm):
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load a model, as in Stable-Baselines3; keyword arguments are settings that replace the saved ones."""
+        """Load a model, as in Stable-Baselines3; keyword arguments are settings that replace the saved ones.
+
+        Raises:
+            ValueError: a setting does not exist, is out of range, or is one that a model is made with once and for all.
+        """
+        cls._check_given(set(kwargs) - set(inspect.signature(OnPolicyAlgorithm.load).parameters))
         for name, older in cls.older_names.items():
             if name in kwargs:  # or what an older version has saved under another name would win
                 kwargs[older] = kwargs[name]
         return super().load(*args, **kwargs)
+
+    @classmethod
+    def _check_given(cls, names: Iterable[str]) -> None:
+        """Raise ``ValueError`` for what would have no effect, with the nearest setting that has."""
+        takes = [*inspect.signature(cls.__init__).parameters, *_BESIDE_SETTINGS]
+        for name in names:
+            if name in ("policy", "_init_setup_model"):
+                raise ValueError(f"{name} cannot be given to load: it is that of the saved model")
+            if name not in takes:
+                raise ValueError(f"{name!r} is not a setting of {cls.__name__}{did_you_mean(name, takes)}")
 
     def check_settings(self) -> None:
         """Check all settings, and bring them into the form in which they are used.

@@ -162,6 +162,15 @@ def test_what_the_constructor_refuses_is_refused_from_load_and_attributes_too(al
     assert str(loading.value) == str(learning.value) == str(said.value)
 
 
+def test_what_load_would_ignore_is_refused(tmp_path):
+    make(PePG).save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"'ent_coeff' is not a setting of PePG.*did you mean 'ent_coef'"):
+        PePG.load(tmp_path / "model", ent_coeff=0.0)
+    with pytest.raises(ValueError, match="policy cannot be given to load"):
+        PePG.load(tmp_path / "model", policy="MlpPolicy")
+    assert PePG.load(tmp_path / "model", seed=3, custom_objects={"ent_coef": 0.5}, device="cpu").ent_coef == 0.5
+
+
 SCHEDULES = [
     (PePG, "ent_coef"),
     (PePG, "performative_coef"),
