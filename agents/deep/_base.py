@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.common.guards import Guarded
+from agents.common.refusals import check_batch_size
 from agents.common.schedules import as_schedule
 from perf_envs.validation import check_count, check_number
 
@@ -169,7 +170,7 @@ class SurrogateAlgorithm(CheckedOnPolicyAlgorithm):
         _init_setup_model: bool = True,
         **kwargs: Any,
     ) -> None:
-        self.batch_size = None if batch_size is None else check_count("batch_size", batch_size, at_least=2)
+        self.batch_size = check_batch_size(batch_size)
         self.n_epochs = check_count("n_epochs", n_epochs)
         self.normalize_advantage = normalize_advantage
         self.ent_coef_schedule = as_schedule("ent_coef", ent_coef)

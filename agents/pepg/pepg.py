@@ -16,6 +16,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.common.refusals import check_batch_size
 from agents.common.schedules import as_schedule, hold_then_fall, ramp
 from agents.pepg.answering import AnsweringWorld
 from agents.pepg.batches import PePGBatch
@@ -70,7 +71,7 @@ class PePG(AnsweringWorld):
             Stable-Baselines3.
 
     Raises:
-        ValueError: an argument is out of range, or the spaces are not supported.
+        ValueError: an argument is out of range, ``n_steps * n_envs`` is 1, or the spaces are not supported.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -113,7 +114,7 @@ class PePG(AnsweringWorld):
         _init_setup_model: bool = True,
     ) -> None:
         self.n_epochs = check_count("n_epochs", n_epochs)
-        self.batch_size = None if batch_size is None else check_count("batch_size", batch_size, at_least=2)
+        self.batch_size = check_batch_size(batch_size)
         self.policy_gradient = check_choice("policy_gradient", policy_gradient, ("expected", "sampled"))
         self.response_terms = check_choice("response_terms", response_terms, ("both", "reward", "dynamics"))
         self.discount_visits = discount_visits

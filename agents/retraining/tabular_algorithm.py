@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from agents.common.deploying import log_deployment, tabular_problem
 from agents.common.notices import FitCheck, notice_evaluation
 from agents.common.path import PathCheck
+from agents.common.refusals import refusals
 from agents.retraining.model import Floats
 from agents.retraining.samples import Samples
 from agents.retraining.tabular import TabularPolicy
@@ -36,7 +37,8 @@ class TabularAlgorithm(OnPolicyAlgorithm):
             ``_init_setup_model`` as in Stable-Baselines3.
 
     Raises:
-        ValueError: the environment is not a performative world, or is normalised.
+        ValueError: the environment is not a performative world, or is normalised; where Stable-Baselines3 refuses
+            arguments or spaces in another way, also what it raises (:mod:`agents.common.refusals`).
     """
 
     #: :class:`agents.DeployCallback` leaves it to the algorithm.
@@ -44,6 +46,7 @@ class TabularAlgorithm(OnPolicyAlgorithm):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"TabularPolicy": TabularPolicy}
     policy: TabularPolicy  # type: ignore[assignment]
 
+    @refusals("a tabular algorithm cannot be built like this")
     def __init__(
         self, policy: str | type[TabularPolicy], env: GymEnv | str, n_steps: int, gamma: float | None, **arguments: Any
     ) -> None:
