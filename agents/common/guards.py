@@ -13,7 +13,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.common.refusals import RefusedAssertion, check_rollout, refusals
+from agents.common.refusals import RefusedAssertionError, check_rollout, refusals
 from agents.common.spaces import check_spaces
 
 
@@ -43,7 +43,7 @@ class Guarded(OnPolicyAlgorithm):
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
         if self.env is None:
-            raise RefusedAssertion(f"env must be set before {type(self).__name__} learns (set_env), got None")
+            raise RefusedAssertionError(f"env must be set before {type(self).__name__} learns (set_env), got None")
         return super()._setup_learn(*args, **kwargs)
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""``ValueError``s that are also what Stable-Baselines3 or Gymnasium raise there: an ``except`` for either catches them."""
+"""``ValueError``s that are also what Stable-Baselines3 or Gymnasium raise: an ``except`` for either catches them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from stable_baselines3.common.vec_env import VecEnv
 from perf_envs.validation import check_count
 
 
-class RefusedAssertion(ValueError, AssertionError):
+class RefusedAssertionError(ValueError, AssertionError):
     """What Stable-Baselines3 asserts about an argument or a space does not hold."""
 
 
-class RefusedImplementation(ValueError, NotImplementedError):
+class RefusedImplementationError(ValueError, NotImplementedError):
     """Stable-Baselines3 has no implementation for an argument or a space."""
 
 
-class RefusedArguments(ValueError, TypeError):
+class RefusedArgumentsError(ValueError, TypeError):
     """Arguments that an environment does not take."""
 
 
-class UnknownEnvironment(ValueError, NameNotFound):
+class UnknownEnvironmentError(ValueError, NameNotFound):
     """An id under which no environment is registered."""
 
 
-class UnknownModule(ValueError, ModuleNotFoundError):
+class UnknownModuleError(ValueError, ModuleNotFoundError):
     """The module of an id such as ``"module:Env-v0"`` does not exist."""
 
 
@@ -43,9 +43,9 @@ def refusals(what: str) -> Iterator[None]:
     except ValueError:  # one of ours already, or in Stable-Baselines3's own words
         raise
     except AssertionError as error:
-        raise RefusedAssertion(f"{what}: {error}") from error
+        raise RefusedAssertionError(f"{what}: {error}") from error
     except NotImplementedError as error:
-        raise RefusedImplementation(f"{what}: {error}") from error
+        raise RefusedImplementationError(f"{what}: {error}") from error
 
 
 def check_batch_size(batch_size: int | None) -> int | None:
@@ -55,11 +55,13 @@ def check_batch_size(batch_size: int | None) -> int | None:
     try:
         return check_count("batch_size", batch_size, at_least=2)
     except ValueError as error:
-        raise RefusedAssertion(str(error)) from None
+        raise RefusedAssertionError(str(error)) from None
 
 
 def check_rollout(n_steps: int, env: VecEnv | None) -> None:
     """Raise ``ValueError`` (as an assertion) if a rollout in ``env`` has one step only: no deviation of advantages."""
     n_envs = 2 if env is None else env.num_envs
     if n_steps * n_envs <= 1:
-        raise RefusedAssertion(f"n_steps * n_envs must be greater than 1, got n_steps={n_steps} and n_envs={n_envs}")
+        raise RefusedAssertionError(
+            f"n_steps * n_envs must be greater than 1, got n_steps={n_steps} and n_envs={n_envs}"
+        )
