@@ -180,9 +180,10 @@ def test_unknown_environments_and_arguments_are_also_what_gymnasium_raises():
 
 
 def test_an_agent_learns_in_somebody_elses_native_form():
-    model = PPO("MlpPolicy", make_vec_env("Countdown-v0", 8, 0, {"size": 9}), n_steps=32, learning_rate=1e-2, seed=0)
-    model.learn(4096)
-    assert np.mean([episode["r"] for episode in list(model.ep_info_buffer)[-20:]]) > 4.5  # at most 5; by chance 2.5
+    venv = make_vec_env("Countdown-v0", 8, 0, {"size": 9})
+    model = PPO("MlpPolicy", venv, n_steps=32, n_epochs=4, learning_rate=1e-2, seed=0, device="cpu")
+    model.learn(2048)
+    assert np.mean([episode["r"] for episode in list(model.ep_info_buffer)[-20:]]) > 3.5  # at most 5; by chance 2.5
 
 
 def test_a_vector_environment_that_does_not_count_from_0_is_refused():
