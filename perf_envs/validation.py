@@ -114,8 +114,8 @@ def as_floats(name: str, value: object) -> Tensor:
 
 
 def check_numbered_from_zero(name: str, space: object) -> None:
-    """Raise ``ValueError`` for a ``Discrete`` space that does not start at 0: worlds number states and actions so."""
-    if getattr(space, "start", 0) != 0:
+    """Raise ``ValueError`` for a space of indices that does not start at 0: worlds number states and actions so."""
+    if np.any(getattr(space, "start", 0)):
         raise ValueError(f"{name} must be numbered from 0, as the states and actions of worlds are, got {space}")
 
 

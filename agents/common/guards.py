@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -11,34 +10,56 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from agents.common.refusals import RefusedAssertionError, check_rollout, refusals
 from agents.common.settings import Settings
+from agents.common.spaces import check_spaces
 
 
 class Guarded(Settings):
     """An on-policy algorithm that says what is wrong before it learns from it.
 
-    Derive from it first: ``class Mine(Guarded, PPO)``. Arguments and spaces that do not fit are ``ValueError``s; so are
+    Derive from it first: ``class Mine(Guarded, PPO)``. Arguments and spaces that do not fit are ``ValueError``s, and
+    where Stable-Baselines3 refuses them in another way also what it raises (:mod:`agents.common.refusals`); so are
     rewards that are not finite, which leave the policy as it was before the rollout. The end of a sub-environment's
     process is a ``RuntimeError``; exceptions of environments come out as they are.
+
+    A rollout must have two steps at least (``n_steps * n_envs > 1``): one has no deviation to measure advantages by.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        with _refusals(type(self).__name__):
+        with self._refusals("cannot be built like this"):
             super().__init__(*args, **kwargs)
 
     def check_settings(self) -> None:
         """Check all settings, and that a rollout has more than one step."""
         super().check_settings()
-        n_envs = 2 if self.env is None else self.env.num_envs
-        if self.n_steps * n_envs <= 1:
-            raise ValueError(f"n_steps * n_envs must be greater than 1, got n_steps={self.n_steps} and n_envs={n_envs}")
+        check_rollout(self.n_steps, self.env)
+
+    def _refusals(self, what: str) -> AbstractContextManager[None]:
+        return refusals(f"{type(self).__name__} {what}")
 
     def _setup_model(self) -> None:
-        with _refusals(type(self).__name__):
+        check_spaces(self.observation_space, self.action_space)
+        with self._refusals("cannot be built like this"):
             super()._setup_model()
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
+        if self.env is None:
+            raise RefusedAssertionError(f"env must be set before {type(self).__name__} learns (set_env), got None")
+        return super()._setup_learn(*args, **kwargs)
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Change the environment, as in Stable-Baselines3.
+
+        Raises:
+            ValueError: its spaces or the number of its sub-environments are not those of the model.
+        """
+        with self._refusals("cannot take this environment"):
+            super().set_env(env, force_reset=force_reset)
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
@@ -58,15 +79,6 @@ class Guarded(Settings):
         if go_on:
             check_rewards(rollout_buffer.rewards)
         return go_on
-
-
-@contextmanager
-def _refusals(name: str) -> Iterator[None]:
-    """Turn the ways in which Stable-Baselines3 refuses arguments and spaces into ``ValueError``."""
-    try:
-        yield
-    except (AssertionError, NotImplementedError) as error:
-        raise ValueError(f"{name} cannot be built like this: {error}") from error
 
 
 def check_finite(name: str, values: float | Tensor) -> None:

@@ -9,6 +9,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize, VecTransposeImage
 
+from agents.common.spaces import check_spaces
+
 
 def query_observations(venv: VecEnv) -> Any:
     """Return the observations a deployed policy is asked at, ``[Q, ...]`` or a dictionary of such arrays.
@@ -16,8 +18,10 @@ def query_observations(venv: VecEnv) -> Any:
     They are shown as the agent sees them: images transposed and values normalised where the wrappers of ``venv`` do so.
 
     Raises:
-        ValueError: they are no observations of ``venv``, because some other wrapper changes what the agent sees.
+        ValueError: they are no observations of ``venv``, because some other wrapper changes what the agent sees; or
+            its spaces do not count from 0, which policies would misread.
     """
+    check_spaces(venv.observation_space, venv.action_space)
     wrappers: list[VecEnv] = []
     inner: VecEnv = venv
     while isinstance(inner, VecEnvWrapper):
@@ -48,7 +52,7 @@ def _are_observations(observations: Any, space: spaces.Space[Any]) -> bool:
         )
     batch = np.asarray(observations)
     if isinstance(space, spaces.Discrete):
-        inside = batch.dtype.kind in "iu" and bool(((batch >= space.start) & (batch < space.start + space.n)).all())
+        inside = batch.dtype.kind in "iu" and bool(((batch >= 0) & (batch < space.n)).all())
         return batch.ndim == 1 and inside
     return batch.shape[1:] == space.shape
 

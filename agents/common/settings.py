@@ -16,6 +16,7 @@ from typing import Any, ClassVar, cast
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from agents.common.refusals import check_batch_size
 from agents.common.schedules import PiecewiseLinear, as_schedule
 from perf_envs.validation import check_choice, check_count, check_number, did_you_mean
 
@@ -53,6 +54,11 @@ class Optional:
 def or_none(rule: Rule) -> Rule:
     """Return a rule that lets ``None`` pass as well."""
     return Optional(rule)
+
+
+def minibatch(name: str, value: Any) -> int | None:
+    """Check the size of a minibatch: two steps at least, or ``None`` for the whole rollout."""
+    return check_batch_size(value)
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
-from stable_baselines3.common import env_util
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from perf_envs import ALL_WORLDS, PerformativeVectorEnv
-from perf_envs.validation import check_count, did_you_mean
+from agents.common.native import find_spec, make_copies, native_form
+from agents.common.spaces import check_spaces
+from perf_envs import PerformativeVectorEnv
+from perf_envs.validation import check_count
 
 
 def make_vec_env(
-    env_id: str,
+    env_id: str | EnvSpec,
     n_envs: int = 1,
     seed: int | None = None,
     env_kwargs: dict[str, Any] | None = None,
@@ -31,12 +31,12 @@ def make_vec_env(
 ) -> VecEnv:
     """Return a monitored ``VecEnv`` of ``n_envs`` agents in *one* world, stepped by its native vector environment.
 
-    A deployment is answered once for all of them. The native form is used for any registered environment whose
-    ``vector_entry_point`` takes ``autoreset_mode`` and resets in the same step; all others come as Stable-Baselines3
-    makes them.
+    A deployment is answered once for all of them. Environments that have no native vector form, or one that
+    :class:`SB3VecEnv` cannot use (as that of Gymnasium's CartPole, which resets a step too late), come as
+    Stable-Baselines3 makes them: ``n_envs`` copies. Where a native form does not take the arguments, a warning says so.
 
     Args:
-        env_id: registered id.
+        env_id: registered id, ``"module:id"``, or the registration itself.
         n_envs: agents side by side.
         seed: seeds the first reset (and restarts the world); ``None`` draws one.
         env_kwargs: arguments of the environment.
@@ -47,57 +47,42 @@ def make_vec_env(
 
     Raises:
         ValueError: unknown id (the nearest registered world is named), arguments the environment rejects, or a
-            ``vector_wrapper`` for an environment without a native vector form.
+            ``vector_wrapper`` for an environment without a native vector form; also what Gymnasium raises there
+            (:mod:`agents.common.refusals`).
     """
-    check_count("n_envs", n_envs)
-    if env_id not in gym.registry:
-        raise ValueError(f"env_id must be a registered environment, got {env_id!r}{did_you_mean(env_id, ALL_WORLDS)}")
-    kwargs = dict(env_kwargs or {})
-    if max_episode_steps is not None:
-        kwargs["max_episode_steps"] = max_episode_steps
-    vector_env = _native(env_id, n_envs, kwargs)
-    if vector_env is None:
+    spec, kwargs = find_spec(env_id), _checked_arguments(n_envs, seed, env_kwargs, max_episode_steps, info_keys)
+    native = native_form(spec, n_envs, kwargs)
+    if native.env is None:
         if vector_wrapper is not None:
-            raise ValueError(f"vector_wrapper must be None for {env_id}, which has no native vector form here")
-        return env_util.make_vec_env(env_id, n_envs=n_envs, seed=seed, env_kwargs=kwargs)
-    adapted = SB3VecEnv(vector_env if vector_wrapper is None else vector_wrapper(vector_env), info_keys)
+            raise ValueError(
+                f"vector_wrapper must be None for {spec.id}, whose native vector form cannot be used: {native.why_not}"
+            )
+        return make_copies(env_id, spec, n_envs, seed, kwargs, native)
+    adapted = SB3VecEnv(native.env if vector_wrapper is None else vector_wrapper(native.env), info_keys)
     venv = EpisodeMonitor(adapted)
     venv.seed(seed)
     return venv
 
 
-def _native(env_id: str, n_envs: int, kwargs: dict[str, Any]) -> VectorEnv[Any, Any, Any] | None:
-    """Return the native vector environment of an id, ``None`` if it has none that resets in the same step."""
-    spec = gym.spec(env_id)
-    if spec.vector_entry_point is None or spec.additional_wrappers:  # which a native form would be without
-        return None
-    if env_id not in ALL_WORLDS and not _takes_autoreset_mode(spec.vector_entry_point):
-        return None
-    try:
-        vector_env: VectorEnv[Any, Any, Any] = gym.make_vec(
-            env_id,
-            num_envs=n_envs,
-            vectorization_mode="vector_entry_point",
-            autoreset_mode=AutoresetMode.SAME_STEP,
-            **kwargs,
-        )
-    except (TypeError, ValueError, AssertionError, NotImplementedError) as error:
-        if env_id not in ALL_WORLDS:  # the scalar form takes other arguments, or has better words for them
-            return None
-        if not isinstance(error, TypeError):
-            raise
-        raise ValueError(f"env_kwargs must be arguments of {env_id}, got {kwargs}: {error}") from error
-    same_step = vector_env.metadata.get("autoreset_mode") is AutoresetMode.SAME_STEP
-    if same_step and getattr(vector_env, "copy", True):
-        return vector_env
-    vector_env.close()
-    return None
+def _checked_arguments(
+    n_envs: int, seed: int | None, env_kwargs: Any, max_episode_steps: int | None, info_keys: Sequence[str]
+) -> dict[str, Any]:
+    """Return the arguments of an environment; all are checked alike, however the environment is made then."""
+    check_count("n_envs", n_envs)
+    _check_info_keys(info_keys)
+    if seed is not None:
+        check_count("seed", seed, at_least=0)
+    if env_kwargs is not None and not isinstance(env_kwargs, Mapping):
+        raise ValueError(f"env_kwargs must be a dictionary of arguments, got {env_kwargs!r}")
+    kwargs = dict(env_kwargs or {})
+    if max_episode_steps is not None:
+        kwargs["max_episode_steps"] = check_count("max_episode_steps", max_episode_steps)
+    return kwargs
 
 
-def _takes_autoreset_mode(entry_point: str | Callable[..., Any]) -> bool:
-    make = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-    parameters = inspect.signature(make).parameters.values()
-    return any(each.name == "autoreset_mode" or each.kind is each.VAR_KEYWORD for each in parameters)
+def _check_info_keys(info_keys: Sequence[str]) -> None:
+    if isinstance(info_keys, str):
+        raise ValueError(f"info_keys must be a sequence of keys, got the string {info_keys!r}")
 
 
 class SB3VecEnv(VecEnv):
@@ -110,12 +95,14 @@ class SB3VecEnv(VecEnv):
     world is told to report only these keys from now on (``PerformativeVectorEnv.report_only``).
 
     Args:
-        env: the vector environment; it must return new observations at every step (Gymnasium's ``copy=True``).
+        env: the vector environment; one of Gymnasium's must return new observations at every step (``copy=True``),
+            those of others are copied.
         info_keys: keys of the vector infos to hand on at every step.
 
     Raises:
-        ValueError: ``env`` does not reset in the same step, reuses the memory of its observations, or has no such info;
-            from ``step``: a reward is not finite.
+        ValueError: ``env`` does not reset in the same step, reuses the memory of its observations, has no such info, or
+            has spaces that do not count from 0; from ``step``: a reward is not finite, or an episode ends without
+            ``final_obs``.
         RuntimeError: from ``step`` and ``reset``, when the process of a sub-environment has died. What a
             sub-environment itself raises comes through, with a note on where it happened.
     """
@@ -126,10 +113,13 @@ class SB3VecEnv(VecEnv):
             raise ValueError(f"env must be made with autoreset_mode=AutoresetMode.SAME_STEP, got {mode}")
         if not getattr(env, "copy", True):
             raise ValueError("env must return new observations at every step: make it with copy=True, got copy=False")
-        if isinstance(info_keys, str):
-            raise ValueError(f"info_keys must be a sequence of keys, got the string {info_keys!r}")
+        _check_info_keys(info_keys)
+        check_spaces(env.single_observation_space, env.single_action_space)
         if isinstance(env, PerformativeVectorEnv):
             env.report_only(info_keys)
+        # Ours and Gymnasium's own promise new arrays; others may write into the same ones at every step.
+        promised = isinstance(env.unwrapped, PerformativeVectorEnv) or getattr(env.unwrapped, "copy", None) is True
+        self._lent = not promised
         self.env = env
         self.info_keys = tuple(info_keys)
         self._actions: NDArray[Any] | None = None
@@ -148,7 +138,7 @@ class SB3VecEnv(VecEnv):
         self.reset_infos = self._infos(vector_infos)
         self._reset_seeds()
         self._reset_options()
-        return observations  # type: ignore[no-any-return]
+        return _own(observations) if self._lent else observations  # type: ignore[no-any-return]
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Remember the actions for :meth:`step_wait`."""
@@ -170,11 +160,11 @@ class SB3VecEnv(VecEnv):
         if len(finished):
             if self.info_keys:
                 self._add(infos, vector_infos.get("final_info", {}))
-            last, over = _items(vector_infos["final_obs"], finished), terminated[finished].tolist()
+            last, over = _items(self._last(vector_infos), finished), terminated[finished].tolist()
             for index, observation, ended in zip(finished.tolist(), last, over, strict=True):
                 end = {"terminal_observation": observation, "TimeLimit.truncated": not ended}
                 infos[index] = {**infos[index], **end} if self.info_keys else end
-        return observations, rewards, dones, infos
+        return _own(observations) if self._lent else observations, rewards, dones, infos
 
     def close(self) -> None:
         """Close the vector environment."""
@@ -230,6 +220,15 @@ class SB3VecEnv(VecEnv):
                 present = vector_infos[f"_{key}"].nonzero()[0]
                 for index, value in zip(present.tolist(), _items(vector_infos[key], present), strict=True):
                     infos[index][key] = value
+
+    def _last(self, vector_infos: Mapping[str, Any]) -> Any:
+        """Return the last observations of episodes that have ended in this step."""
+        if "final_obs" not in vector_infos:
+            raise ValueError(
+                "env must tell the last observations of finished sub-environments in info['final_obs'], as Gymnasium's "
+                f"SAME_STEP mode asks for, got an info with {sorted(vector_infos)} from {self.env}"
+            )
+        return vector_infos["final_obs"]
 
     def _refuse_rewards(self, rewards: NDArray[np.float32]) -> NoReturn:
         bad = (~np.isfinite(rewards)).nonzero()[0]
@@ -298,6 +297,13 @@ class _Nothing(dict[str, Any]):
 
 
 _NOTHING = _Nothing()
+
+
+def _own(observations: Any) -> Any:
+    """Return observations in memory that nobody else writes into."""
+    if isinstance(observations, dict):
+        return {key: _own(values) for key, values in observations.items()}
+    return tuple(map(_own, observations)) if isinstance(observations, tuple) else np.array(observations)
 
 
 def _items(values: Any, indices: NDArray[np.int64]) -> Sequence[Any]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agents.common.guards import Guarded, check_finite
-from agents.common.settings import Rule, count, number, or_none, scheduled
+from agents.common.settings import Rule, count, minibatch, number, scheduled
 
 SelfChecked = TypeVar("SelfChecked", bound="CheckedOnPolicyAlgorithm")
 
@@ -140,7 +140,7 @@ class SurrogateAlgorithm(CheckedOnPolicyAlgorithm):
     rules: ClassVar[Mapping[str, Rule]] = {
         "ent_coef": scheduled(),
         "n_epochs": count(),
-        "batch_size": or_none(count(at_least=2)),
+        "batch_size": minibatch,
         "vf_coef": number(at_least=0.0),
         "max_grad_norm": number(above=0.0),
     }

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.common.guards import check_finite
 from agents.common.schedules import hold_then_fall, ramp
-from agents.common.settings import Rule, choice, count, number, or_none, scheduled
+from agents.common.settings import Rule, choice, count, minibatch, number, scheduled
 from agents.pepg.answering import AnsweringWorld
 from agents.pepg.batches import PePGBatch
 from agents.pepg.policies import PePGCnnPolicy, PePGLoss, PePGMultiInputPolicy, PePGPolicy, SoftmaxPolicy
@@ -72,7 +72,7 @@ class PePG(AnsweringWorld):
             Stable-Baselines3.
 
     Raises:
-        ValueError: an argument is out of range, or the spaces are not supported.
+        ValueError: an argument is out of range, ``n_steps * n_envs`` is 1, or the spaces are not supported.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -85,7 +85,7 @@ class PePG(AnsweringWorld):
     rules: ClassVar[Mapping[str, Rule]] = {
         "ent_coef": scheduled(),
         "n_epochs": count(),
-        "batch_size": or_none(count(at_least=2)),
+        "batch_size": minibatch,
         "policy_gradient": choice(("expected", "sampled")),
         "response_terms": choice(("both", "reward", "dynamics")),
         "vf_coef": number(at_least=0.0),

@@ -18,6 +18,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.common.spaces import check_spaces
 from agents.pepg.batches import Evaluated, PePGBatch, PolicyTable
 from agents.pepg.response import Answered, WorldAnswer
 
@@ -141,7 +142,7 @@ class PePGMultiInputPolicy(PePGPolicy, MultiInputActorCriticPolicy):
 class SoftmaxPolicy(PePGPolicy):
     """One logit per state and action, and one value per state: the parametrisation of the theory.
 
-    For ``Discrete`` observations and actions. Logits and values start at 0, the uniform policy.
+    For ``Discrete`` observations and actions that count from 0. Logits and values start at 0, the uniform policy.
     """
 
     def __init__(
@@ -154,6 +155,7 @@ class SoftmaxPolicy(PePGPolicy):
         for name, space in (("observation_space", observation_space), ("action_space", action_space)):
             if not isinstance(space, spaces.Discrete):
                 raise ValueError(f"{name} of SoftmaxPolicy must be Discrete, got {space}")
+        check_spaces(observation_space, action_space)
         for name in _NOT_OF_A_TABLE:
             if kwargs.get(name):
                 raise ValueError(f"SoftmaxPolicy is a table: it takes no {name}, got {kwargs[name]!r}")

@@ -13,8 +13,9 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
+from agents.common.spaces import check_spaces
 from perf_envs.sampling import cumulative, draw
-from perf_envs.validation import as_policy, check_numbered_from_zero
+from perf_envs.validation import as_policy
 
 
 class TabularPolicy(BasePolicy):
@@ -36,7 +37,7 @@ class TabularPolicy(BasePolicy):
         for name, space in (("observation_space", observation_space), ("action_space", action_space)):
             if not isinstance(space, spaces.Discrete):
                 raise ValueError(f"{name} of TabularPolicy must be Discrete, got {space}")
-            check_numbered_from_zero(f"{name} of TabularPolicy", space)
+        check_spaces(observation_space, action_space)
         super().__init__(observation_space, action_space, **kwargs)
         shape = int(observation_space.n), int(action_space.n)  # type: ignore[attr-defined]
         self.register_buffer("table", torch.full(shape, 1.0 / shape[1], dtype=torch.float64))

@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from agents.common.deploying import log_deployment, tabular_problem
 from agents.common.notices import FitCheck, notice_evaluation
 from agents.common.path import PathCheck
+from agents.common.refusals import refusals
 from agents.common.settings import OwnOrWorldsDiscount, Rule, number, or_none
 from agents.retraining.model import Floats
 from agents.retraining.samples import Samples
@@ -37,7 +38,8 @@ class TabularAlgorithm(OwnOrWorldsDiscount):
             ``_init_setup_model`` as in Stable-Baselines3.
 
     Raises:
-        ValueError: the environment is not a performative world, or is normalised.
+        ValueError: the environment is not a performative world, or is normalised; where Stable-Baselines3 refuses
+            arguments or spaces in another way, also what it raises (:mod:`agents.common.refusals`).
     """
 
     #: :class:`agents.DeployCallback` leaves it to the algorithm.
@@ -46,6 +48,7 @@ class TabularAlgorithm(OwnOrWorldsDiscount):
     policy: TabularPolicy  # type: ignore[assignment]
     rules: ClassVar[Mapping[str, Rule]] = {"gamma": or_none(number(above=0.0, below=1.0))}
 
+    @refusals("a tabular algorithm cannot be built like this")
     def __init__(
         self, policy: str | type[TabularPolicy], env: GymEnv | str, n_steps: int, gamma: float | None, **arguments: Any
     ) -> None:
