@@ -101,7 +101,7 @@ def test_the_estimate_starts_anew_in_every_round_from_what_is_believed():
     np.testing.assert_allclose(world.policy[2], believed)
     np.testing.assert_allclose(world.estimate(), world.policy)
     world.observe(2, 3)
-    np.testing.assert_allclose(world.estimate()[2], (believed + [0, 0, 0, 1]) / 2)
+    np.testing.assert_allclose(world.estimate()[2], (believed + np.eye(4)[3]) / 2)
     np.testing.assert_allclose(world.estimate()[3], 0.25)
 
 
