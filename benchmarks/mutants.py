@@ -33,7 +33,7 @@ PACKAGES = {
     "responses": (
         ["perf_envs/responses"],
         [f"perf_envs/{name}.py" for name in ("test_[bgs]*", "test_pri*", "test_ro*", "test_linear_d*")]
-        + ["perf_envs/exact/test_[cg]*.py"],
+        + ["perf_envs/test_fit.py", "perf_envs/exact/test_[cg]*.py"],
     ),
     "core": (
         [f"perf_envs/{name}.py" for name in ("deployment", "rounds", "market_world", "vector", "sampling", "fit")],

@@ -193,3 +193,14 @@ def test_steps_thrown_away_by_restarts_are_added_up_until_the_world_has_answered
     live(595)
     world.restart()
     assert world.round == 0
+
+
+def test_how_far_it_moved_is_a_number_also_where_answers_carry_gradients():
+    problem = make(**TWO).problem
+    mean, std = torch.full((20, 2), 0.3, requires_grad=True), torch.full((20, 2), 0.1)
+    shift = problem.response(mean, std).shift_from(problem.unshifted())
+    table = make_world("SoftmaxPeMDP-v0").problem
+    pi = torch.from_numpy(random_policy(table, 0)).requires_grad_()
+    for part in (*shift, *table.response(pi).shift_from(table.unshifted())):
+        assert isinstance(part, float)
+    assert shift.reward > 0.0
