@@ -1,0 +1,122 @@
+"""One step of the methods that learn from samples, worked out again from what was deployed and what it paid."""
+
+import numpy as np
+import pytest
+
+from agents import make_vec_env
+from agents.retraining import OccupancyProgram, RepeatedRetraining, ZerothOrderFrankWolfe, empirical_model
+from tests.agents.retraining.worlds import PRICING, SOFTMAX
+from tests.perf_envs.worlds import make_world
+
+SEASON = {"horizon": 4, "inventory": 3, "n_prices": 3}
+
+
+class Diary:
+    """Writes down every deployment, and the rewards and ends that followed it."""
+
+    def __init__(self, venv):
+        self.tables, self.rounds = [], []
+        call, step = venv.env_method, venv.step
+
+        def env_method(name, *args, **kwargs):
+            if name == "deploy":
+                self.tables.append(np.array(args[0]))
+                self.rounds.append([])
+            return call(name, *args, **kwargs)
+
+        def noted_step(actions):
+            result = step(actions)
+            self.rounds[-1].append((result[1].copy(), result[2].copy()))
+            return result
+
+        venv.env_method, venv.step = env_method, noted_step
+
+    def value(self, round_, gamma):
+        """Return the mean discounted return of the first episode of every agent."""
+        n_agents = len(self.rounds[round_][0][0])
+        returns = np.zeros(n_agents)
+        for agent in range(n_agents):
+            for t, (rewards, dones) in enumerate(self.rounds[round_]):
+                returns[agent] += gamma**t * rewards[agent]
+                if dones[agent]:
+                    break
+        return returns.mean()
+
+
+@pytest.mark.parametrize("step_size", [None, 0.3])
+def test_a_step_of_frank_wolfe_is_that_of_the_returns_of_first_episodes(step_size):
+    """Seasons last four steps and rounds ten: what is earned after the first season must not count."""
+    venv = make_vec_env(PRICING, 8, seed=0, env_kwargs=SEASON)
+    diary = Diary(venv)
+    model = ZerothOrderFrankWolfe(
+        "TabularPolicy",
+        venv,
+        n_steps=10,
+        gamma=0.7,
+        n_directions=3,
+        border=0.1,
+        radius=0.05,
+        step_size=step_size,
+        seed=0,
+    )
+    model.learn(2 * 6 * 80)
+    pi = np.full((13, 3), 1 / 3)
+    for update in range(2):
+        rounds = range(6 * update, 6 * update + 6)
+        gradient = np.zeros_like(pi)
+        for ahead, behind in zip(rounds[::2], rounds[1::2], strict=True):
+            direction = (diary.tables[ahead] - pi) / 0.05
+            np.testing.assert_allclose(np.linalg.norm(direction), 1.0)
+            np.testing.assert_allclose(direction.sum(-1), 0.0, atol=1e-12)
+            np.testing.assert_allclose(diary.tables[behind], pi - 0.05 * direction)
+            difference = diary.value(ahead, 0.7) - diary.value(behind, 0.7)
+            gradient += 13 * (3 - 1) / (2 * 3 * 0.05) * difference * direction
+        vertex = np.where(np.arange(3) == gradient.argmax(-1)[:, None], 0.8, 0.1)
+        gap = (gradient * (vertex - pi)).sum()
+        pi = pi + (step_size or 2 / (update + 2)) * (vertex - pi)
+    np.testing.assert_allclose(model.policy.table, pi)
+    assert model.logger.name_to_value["train/frank_wolfe_gap"] == pytest.approx(gap)
+    assert model.logger.name_to_value["train/n_updates"] == 2
+
+
+def test_gradient_ascent_steps_up_from_what_was_visited_and_then_from_what_was_planned(monkeypatch):
+    played = []
+    play = RepeatedRetraining._play
+
+    def noted(self, *args):
+        played.append(play(self, *args))
+        return played[-1]
+
+    monkeypatch.setattr(RepeatedRetraining, "_play", noted)
+    settings = {"n_states": 4, "n_actions": 2, "gamma": 0.8}
+    venv = make_vec_env(SOFTMAX, 10, seed=0, env_kwargs=settings)
+    model = RepeatedRetraining("TabularPolicy", venv, n_steps=60, regularization=0.5, ascent_rate=0.4, seed=0)
+    model.learn(1200)
+    assert len(played) == 2
+    rho = make_world(SOFTMAX, **settings).problem.rho.numpy()
+    shares = np.zeros((4, 2))
+    for state, action in zip(played[0].states, played[0].actions, strict=True):
+        shares[state, action] += 1 / 600
+    planned = shares / 0.2  # the mass of an unnormalised occupancy is 1 / (1 - gamma)
+    for drawn in played:
+        seen = empirical_model([drawn], rho, 2, None, "avoid")
+        target = (1 - 0.4 * 0.5) * planned + 0.4 * seen.rewards
+        solution = OccupancyProgram(rho, 0.8, 1.0).solve(seen, target)
+        planned = solution.occupancy.numpy()
+    np.testing.assert_allclose(model.policy.table, solution.policy, atol=1e-9)
+    assert model.logger.name_to_value["train/n_updates"] == 2
+
+
+def test_a_round_that_is_no_policys_last_does_not_change_it():
+    """Two rounds per retraining: after one the policy stands, and the next retraining has two new ones."""
+    venv = make_vec_env(SOFTMAX, 10, seed=0, env_kwargs={"n_states": 4, "n_actions": 2})
+    diary = Diary(venv)
+    model = RepeatedRetraining("TabularPolicy", venv, n_steps=60, k=2, seed=0)
+    model.learn(5 * 600)
+    tables = diary.tables
+    assert len(tables) == 5
+    np.testing.assert_array_equal(tables[0], tables[1])
+    np.testing.assert_array_equal(tables[2], tables[3])
+    assert np.abs(tables[1] - tables[2]).max() > 0.01
+    assert np.abs(tables[3] - tables[4]).max() > 0.001
+    np.testing.assert_array_equal(tables[4], model.policy.table)
