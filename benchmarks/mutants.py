@@ -39,7 +39,10 @@ PACKAGES = {
         [f"perf_envs/{name}.py" for name in ("deployment", "rounds", "market_world", "vector", "sampling", "fit")],
         [f"perf_envs/test_{name}.py" for name in ("deployment", "rounds", "linear*", "vector", "fit", "unanswered")],
     ),
-    "pepg": (["agents/pepg"], ["agents/test_pepg*.py", "agents/test_deploying.py", "agents/pepg"]),
+    "pepg": (
+        ["agents/pepg"],
+        ["agents/test_pepg*.py", "agents/test_deploy*.py", "agents/test_evaluating.py", "agents/pepg"],
+    ),
     "deep": (["agents/deep"], ["agents/deep"]),
     "retraining": (["agents/retraining"], ["agents/retraining"]),
     "statistics": (

@@ -1,6 +1,7 @@
 """The changes that ``mutants.py`` makes: each one replaces an expression, or drops a statement, of one line."""
 
 import ast
+import warnings
 
 COMPARISONS = {
     ast.Lt: ast.LtE,
@@ -42,11 +43,18 @@ def mutations(source):
         index, line = node.lineno - 1, lines[node.lineno - 1]
         changed = line[: node.col_offset] + replacement.encode() + line[node.end_col_offset :]
         text = b"".join([*lines[:index], changed, *lines[index + 1 :]]).decode()
+        if _compiles(text):
+            yield node.lineno, text
+
+
+def _compiles(text):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of Python about nonsense, such as a number that is called
         try:
             compile(text, "", "exec")
-        except SyntaxError:
-            continue
-        yield node.lineno, text
+        except (SyntaxError, SyntaxWarning):
+            return False
+    return True
 
 
 def _walk(node):
