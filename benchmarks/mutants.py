@@ -29,7 +29,7 @@ from mutations import mutations
 
 #: Package: the files that are changed, and the tests among which those that execute a changed line are found.
 PACKAGES = {
-    "exact": (["perf_envs/exact"], ["perf_envs/exact", "theory/test_*.py"]),
+    "exact": (["perf_envs/exact"], ["perf_envs/exact", "theory/test_*.py", "agents/planning/test_stable*.py"]),
     "responses": (
         ["perf_envs/responses"],
         [f"perf_envs/{name}.py" for name in ("test_[bgs]*", "test_pri*", "test_ro*", "test_linear_d*")]

@@ -1,10 +1,20 @@
 """One step of the methods that learn from samples, worked out again from what was deployed and what it paid."""
 
+import inspect
+
 import numpy as np
 import pytest
+from stable_baselines3 import A2C
 
 from agents import make_vec_env
-from agents.retraining import OccupancyProgram, RepeatedRetraining, ZerothOrderFrankWolfe, empirical_model
+from agents.retraining import (
+    OccupancyProgram,
+    RepeatedRetraining,
+    ZerothOrderFrankWolfe,
+    empirical_model,
+    zeroth_order_frank_wolfe,
+)
+from perf_envs import exact
 from tests.agents.retraining.worlds import PRICING, SOFTMAX
 from tests.perf_envs.worlds import make_world
 
@@ -120,3 +130,74 @@ def test_a_round_that_is_no_policys_last_does_not_change_it():
     assert np.abs(tables[1] - tables[2]).max() > 0.01
     assert np.abs(tables[3] - tables[4]).max() > 0.001
     np.testing.assert_array_equal(tables[4], model.policy.table)
+
+
+@pytest.mark.parametrize("algorithm", [RepeatedRetraining, ZerothOrderFrankWolfe])
+@pytest.mark.parametrize("name", ["stats_window_size", "tensorboard_log", "verbose", "seed", "_init_setup_model"])
+def test_what_is_as_in_stable_baselines_has_its_default(algorithm, name):
+    mine, theirs = (inspect.signature(one).parameters[name].default for one in (algorithm, A2C))
+    assert mine == theirs
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name", "taken", "refused"),
+    [
+        (RepeatedRetraining, "k", 1, 0),
+        (RepeatedRetraining, "regularization", 0.0, -1e-9),
+        (RepeatedRetraining, "ascent_rate", 1e-9, 0.0),
+        (RepeatedRetraining, "v", 1.0 + 1e-9, 1.0),
+        (RepeatedRetraining, "gamma", 1 - 1e-9, 1.0),
+        (RepeatedRetraining, "gamma", 1e-9, 0.0),
+        (ZerothOrderFrankWolfe, "border", 0.5 - 1e-9, 0.5),
+        (ZerothOrderFrankWolfe, "border", 1e-9, 0.0),
+        (ZerothOrderFrankWolfe, "radius", 0.05 - 1e-9, 0.05),
+        (ZerothOrderFrankWolfe, "radius", 1e-9, 0.0),
+        (ZerothOrderFrankWolfe, "step_size", 1.0, 1.0 + 1e-9),
+        (ZerothOrderFrankWolfe, "step_size", 1e-9, 0.0),
+        (ZerothOrderFrankWolfe, "n_directions", 1, 0),
+    ],
+)
+def test_ranges_end_where_the_docstring_says(algorithm, name, taken, refused):
+    venv = make_vec_env(SOFTMAX, 2, env_kwargs={"n_states": 3, "n_actions": 2})
+    algorithm("TabularPolicy", venv, **{name: taken})
+    with pytest.raises(ValueError, match=name):
+        algorithm("TabularPolicy", venv, **{name: refused})
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "refused"),
+    [
+        ("n_iterations", 1, 0),
+        ("n_directions", 1, 0),
+        ("border", 0.5 - 1e-9, 0.5),
+        ("radius", 0.01 - 1e-9, 0.01),
+        ("step_size", 1.0, 1.0 + 1e-9),
+        ("entropy_coef", 0.0, -1e-9),
+        ("seed", 0, -1),
+    ],
+)
+def test_ranges_of_the_planner_end_where_the_docstring_says(name, taken, refused):
+    problem = make_world(SOFTMAX, n_states=3, n_actions=2).problem
+    few = {"n_iterations": 1, "n_directions": 1}
+    zeroth_order_frank_wolfe(problem, **few | {name: taken})
+    with pytest.raises(ValueError, match=name):
+        zeroth_order_frank_wolfe(problem, **few | {name: refused})
+    with pytest.raises(ValueError, match="problem must be a PerformativeMDP"):
+        zeroth_order_frank_wolfe(make_world(SOFTMAX), **few)
+
+
+def test_frank_wolfe_keeps_the_policy_around_which_values_were_best():
+    """Values rise up to the third iteration and then fall, whatever is asked about."""
+    problem = make_world(SOFTMAX, n_states=3, n_actions=2).problem
+    asked = []
+
+    def query(pi):
+        asked.append(pi.clone())
+        return -abs((len(asked) - 1) // 4 - 2) + float(pi[0, 0])
+
+    result = zeroth_order_frank_wolfe(problem, n_iterations=5, n_directions=2, value_query=query, seed=0)
+    assert len(asked) == 20
+    assert result.n_iter == 5
+    np.testing.assert_array_equal(result.policy, result.policies[2])
+    np.testing.assert_array_equal(result.deployments, [0, 4, 8, 12, 16, 20])
+    assert result.value == pytest.approx(exact.performative_value(problem, result.policy).item())
