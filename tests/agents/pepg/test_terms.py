@@ -6,6 +6,8 @@ import torch
 
 from agents import PePG, make_vec_env
 from agents.pepg.batches import PolicyTable
+from agents.pepg.response import TabularAnswer
+from perf_envs import Dynamics, PerformativeMDP
 
 from .worlds import N_ACTIONS, N_STATES, season, some_batch, table_model
 
@@ -199,3 +201,18 @@ def test_the_entropy_counts_in_units_of_the_rewards_or_of_the_advantages():
     assert weights[True] == pytest.approx(0.05)
     assert weights[False] == pytest.approx(0.05 * model.reward_scale)
     assert model.reward_scale != pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("moving", ["rewards", "probs", "nothing"])
+def test_an_answer_has_a_gradient_if_rewards_or_transitions_alone_move(moving):
+    still = torch.full((2, 2, 2), 0.5, dtype=torch.float64)
+
+    def answer(pi):
+        tilted = torch.softmax(pi[:, :, None] * torch.tensor([0.0, 1.0], dtype=torch.float64), -1)
+        rewards = torch.ones(2, 2, dtype=torch.float64)
+        return Dynamics.from_dense(
+            tilted if moving == "probs" else still, rewards * pi if moving == "rewards" else rewards
+        )
+
+    problem = PerformativeMDP(answer, [0.5, 0.5], 0.9, n_actions=2)
+    assert TabularAnswer(problem, torch.arange(2), 0.9).has_gradient == (moving != "nothing")

@@ -11,7 +11,11 @@ from agents.retraining import (
     OccupancyProgram,
     RepeatedRetraining,
     ZerothOrderFrankWolfe,
+    delayed_repeated_retraining,
     empirical_model,
+    mixed_delayed_repeated_retraining,
+    repeated_gradient_ascent,
+    repeated_retraining,
     zeroth_order_frank_wolfe,
 )
 from perf_envs import exact
@@ -201,3 +205,25 @@ def test_frank_wolfe_keeps_the_policy_around_which_values_were_best():
     np.testing.assert_array_equal(result.policy, result.policies[2])
     np.testing.assert_array_equal(result.deployments, [0, 4, 8, 12, 16, 20])
     assert result.value == pytest.approx(exact.performative_value(problem, result.policy).item())
+
+
+def test_a_world_that_watches_is_told_to_wait_for_deployments():
+    """It would answer the actions it has seen every five steps, and the samples be those of many worlds."""
+    venv = make_vec_env(SOFTMAX, 2, seed=0, env_kwargs={"n_states": 3, "n_actions": 2, "round_length": 5})
+    RepeatedRetraining("TabularPolicy", venv, n_steps=40, seed=0).learn(240)
+    assert venv.get_attr("world")[0].deployment == "declared"
+    assert venv.get_attr("round")[0] == 3
+
+
+def test_without_a_seed_the_methods_draw_what_seed_zero_draws():
+    problem = make_world(SOFTMAX, n_states=3, n_actions=2).problem
+    for method, settings in (
+        (repeated_retraining, {}),
+        (repeated_gradient_ascent, {}),
+        (delayed_repeated_retraining, {"k": 2}),
+        (mixed_delayed_repeated_retraining, {"k": 2}),
+    ):
+        arguments = settings | {"n_iterations": 1, "n_samples": 300}
+        bare, zero, one = (method(problem, **arguments, **seed).policy for seed in ({}, {"seed": 0}, {"seed": 1}))
+        np.testing.assert_array_equal(bare, zero)
+        assert not np.array_equal(bare, one)
