@@ -1,5 +1,6 @@
 PYTHON ?= python3
 PYTEST_ARGS ?= -n auto
+MUTANTS_ARGS ?= -n 350
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -7,7 +8,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help bench reference test kernels lint format clean
+.PHONY: help bench reference test kernels mutants lint format clean
 
 help:  ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/p' Makefile | expand -t 18
@@ -36,6 +37,9 @@ test: $(STAMP)  ## run the tests (PYTEST_ARGS='-n 4 -k pricing' to choose)
 kernels: $(STAMP)  ## run the numerical tests as other processors compute, see .ci/kernels.py
 	OMP_NUM_THREADS=1 $(PY) .ci/kernels.py $(PYTEST_ARGS)
 
+mutants: $(STAMP)  ## change single lines and see whether the tests notice (MUTANTS_ARGS='--package pepg -n 40' to choose)
+	$(PY) benchmarks/mutants.py $(MUTANTS_ARGS)
+
 lint: $(STAMP)  ## check style, formatting and types; changes nothing
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -46,5 +50,5 @@ format: $(STAMP)  ## apply the automatic fixes and the formatter
 	$(PY) -m ruff format .
 
 clean:  ## remove build output and caches; keeps .venv and results
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info .mutants_cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

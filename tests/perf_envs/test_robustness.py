@@ -142,6 +142,28 @@ def test_tables_on_the_grid_are_perceived_as_they_are_and_rounding_decides_no_ti
         np.testing.assert_allclose(perceived(response, uniform), np.tile([0.4, 0.3, 0.3], (3, 1)), atol=1e-15)
 
 
+def test_steps_that_are_missing_go_to_the_largest_remainders_and_among_equal_ones_to_the_first():
+    response = QuantisedResponse(make_world("SoftmaxPeMDP-v0", n_states=5, n_actions=4).problem.response_map, 4)
+    pi = np.array(
+        [
+            [0.375, 0.375, 0.125, 0.125],  # in quarters 1.5 1.5 0.5 0.5, of which two are missing
+            [0.125, 0.125, 0.375, 0.375],
+            [0.0625, 0.3125, 0.3125, 0.3125],  # 0.25 1.25 1.25 1.25
+            [0.3125, 0.3125, 0.3125, 0.0625],
+            [0.1, 0.15, 0.35, 0.4],  # 0.4 0.6 1.4 1.6
+        ]
+    )
+    quarters = [[2, 2, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1], [2, 1, 1, 0], [0, 1, 1, 2]]
+    np.testing.assert_array_equal(4 * perceived(response, pi), quarters)
+
+
+def test_a_probability_on_the_grid_is_not_rounded_down_for_a_rounding_error():
+    """Three quarters less 1e-13 are three quarters: nothing is missing that could go to the other action."""
+    response = QuantisedResponse(make_world("SoftmaxPeMDP-v0", n_states=2, n_actions=2).problem.response_map, 4)
+    pi = np.array([[0.75 - 1e-13, 0.25 + 1e-13], [0.25 + 1e-13, 0.75 - 1e-13]])
+    np.testing.assert_array_equal(perceived(response, pi), [[0.75, 0.25], [0.25, 0.75]])
+
+
 def test_the_answer_does_not_move_with_small_changes_so_its_gradient_is_zero():
     problem = wrap_response(random_pemdp(1, max_states=5), {"name": "quantised", "levels": 4})
     logits = random_logits(problem, 0)
