@@ -157,7 +157,10 @@ class PePG(AnsweringWorld):
     def _enter(self, env: VecEnv, answer: WorldAnswer | None) -> None:
         super()._enter(env, answer)
         self._episode_steps = np.zeros(env.num_envs, dtype=np.int64)
-        self._reward_range = (np.inf, -np.inf) if answer is None else answer.reward_range
+        self._reward_range = (np.inf, -np.inf)
+        if answer is not None:
+            answer.terms = self.response_terms
+            self._reward_range = answer.reward_range
 
     @property
     def reward_scale(self) -> float:
