@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perf_envs.asking import ask_to_predict, asking, detached
 from perf_envs.dynamics import Dynamics, Shift
 from perf_envs.fit import Fit, add_counts
 from perf_envs.problem import PerformativeMDP
@@ -25,6 +26,10 @@ Ints = NDArray[np.int64]
 
 #: Weight of the previous estimate, in observations per state, when the deployed policy is re-estimated from counts.
 _PRIOR_OBSERVATIONS = 1.0
+#: What a policy may be.
+_FORMS = (
+    "an array [states, actions], a callable observation -> probabilities, or a model with Stable-Baselines3's predict"
+)
 _MEMORY = "policy must depend on the observation alone, since the world asks it at every state"
 #: Steps of many agents that are noted before they are counted.
 _LONGEST_LOG = 1 << 14
@@ -160,14 +165,15 @@ def policy_table(policy: Any, observations: Any, n_actions: int, deterministic: 
 
     Args:
         policy: an array or tensor ``[S, A]``; a Stable-Baselines3 model or policy, asked for its action probabilities
-            (or, for value-based ones, its greedy action); or a callable ``observation -> probabilities [A]``.
+            (or, for value-based ones, its greedy action); anything else whose ``predict`` returns an action for every
+            observation; or a callable ``observation -> probabilities [A]``.
         observations: the observation of every state, ``[S, ...]`` or a dictionary of such arrays.
         n_actions: number of actions ``A``.
         deterministic: ask models for their deterministic action instead of their probabilities.
 
     Raises:
-        ValueError: ``policy`` is none of these, it has a memory, what it returns is not a policy table, or it is for
-            states or actions that are not numbered from 0.
+        ValueError: ``policy`` is none of these, it has a memory, it fails when it is asked or is for states or actions
+            that are not numbered from 0, or what it returns is not a policy table.
     """
     network = getattr(policy, "policy", policy)
     for part in ("observation_space", "action_space"):
@@ -175,26 +181,32 @@ def policy_table(policy: Any, observations: Any, n_actions: int, deterministic: 
     if hasattr(network, "get_distribution") and not deterministic:
         table = _network_probabilities(network, observations)
     elif hasattr(policy, "predict"):
-        table = _one_hot(predicted(policy, observations), n_actions)
+        table = _one_hot(predicted(policy, observations, _FORMS), n_actions)
     elif isinstance(policy, Callable) and not isinstance(policy, torch.Tensor):  # type: ignore[arg-type]
-        table = [_probabilities(policy(observation)) for observation in each_observation(observations)]
+        table = [_probabilities(policy, observation, n_actions) for observation in each_observation(observations)]
     else:
         table = policy
     n_states = sum(1 for _ in each_observation(observations))
     return as_policy(table, n_states, n_actions, "policy").detach().cpu().numpy()
 
 
-def predicted(policy: Any, observations: Any) -> NDArray[Any]:
+def predicted(policy: Any, observations: Any, forms: str) -> NDArray[Any]:
     """Return the deterministic actions of a model at a batch of observations, ``[n, ...]``.
 
+    Args:
+        policy: anything with ``predict``.
+        observations: ``[n, ...]``, or a dictionary of such arrays.
+        forms: what a policy may be, for the error.
+
     Raises:
-        ValueError: the policy has a memory.
+        ValueError: the policy has a memory, or cannot be asked.
     """
     check_memoryless(policy)
-    actions, memory = policy.predict(observations, deterministic=True)
+    with asking(policy, forms):
+        actions, memory = ask_to_predict(policy, observations)
     if memory is not None:
         raise ValueError(f"{_MEMORY}, got {type(policy).__name__}, whose predict returns a state as well")
-    return np.asarray(actions)
+    return actions
 
 
 def check_memoryless(policy: Any) -> None:
@@ -228,18 +240,26 @@ def each_observation(observations: Any) -> Iterator[Any]:
         yield dict(zip(observations, row, strict=True))
 
 
-def _probabilities(answer: Any) -> Any:
-    """Return what a callable answered as a detached array in its own precision, which decides how it is checked."""
-    answer = answer.detach().cpu() if isinstance(answer, torch.Tensor) else answer
-    return np.asarray(answer)
+def _probabilities(policy: Any, observation: Any, n_actions: int) -> Any:
+    """Return what a callable answers as a detached array in its own precision, which decides how it is checked."""
+    with asking(policy, _FORMS, f"observation {observation!r}"):
+        answer = policy(observation)
+        row = np.asarray(detached(answer))
+    if row.shape != (n_actions,) or row.dtype.kind not in "biufc":
+        raise ValueError(
+            f"policy must be {_FORMS}; got {type(policy).__name__}, which answers observation {observation!r} with "
+            f"{answer!r} instead of {n_actions} probabilities"
+        )
+    return row
 
 
 def _network_probabilities(network: Any, observations: Any) -> Any:
     check_memoryless(network)
-    network.set_training_mode(False)  # as Stable-Baselines3 does to predict: no dropout, no batch statistics
-    with torch.no_grad():
-        inputs, _ = network.obs_to_tensor(observations)
-        distribution = network.get_distribution(inputs).distribution
+    with asking(network, _FORMS):
+        network.set_training_mode(False)  # as Stable-Baselines3 does to predict: no dropout, no batch statistics
+        with torch.no_grad():
+            inputs, _ = network.obs_to_tensor(observations)
+            distribution = network.get_distribution(inputs).distribution
     if not hasattr(distribution, "probs"):
         raise ValueError(f"policy must choose among discrete actions, got a policy with {type(distribution).__name__}")
     return distribution.probs.cpu()

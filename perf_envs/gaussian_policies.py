@@ -9,10 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perf_envs.asking import asking, detached
 from perf_envs.deployment import check_memoryless, predicted
 from perf_envs.validation import describe
 
 Table = NDArray[np.float64]
+
+#: What a policy may be.
+_FORMS = "(mean, std), a callable observation -> action, or a model with Stable-Baselines3's predict"
 
 
 def gaussian_policy(
@@ -42,16 +46,13 @@ def gaussian_policy(
         mean = _squashed_mean(network, observations)
         std = np.zeros_like(mean)
     elif hasattr(policy, "predict"):
-        mean = predicted(policy, observations)
+        mean = predicted(policy, observations, _FORMS)
         std = np.zeros_like(mean)
     elif isinstance(policy, Callable) and not isinstance(policy, torch.Tensor):  # type: ignore[arg-type]
-        answers = [_mean_and_std(policy(observation)) for observation in observations]
+        answers = [_mean_and_std(policy, observation) for observation in observations]
         mean, std = ([answer[part] for answer in answers] for part in (0, 1))
     else:
-        raise ValueError(
-            "policy must be (mean, std), a callable observation -> action, or a Stable-Baselines3 model, "
-            f"got {type(policy).__name__}"
-        )
+        raise ValueError(f"policy must be {_FORMS}, got {type(policy).__name__}")
     shape = (len(observations), n_actions)
     means, deviations = check_table("mean", mean, shape), check_table("std", std, shape)
     if (deviations < 0.0).any():
@@ -62,7 +63,7 @@ def gaussian_policy(
 def check_table(name: str, value: Any, shape: tuple[int, ...]) -> Table:
     """Return ``value`` as a float64 array of the given shape with finite entries, or raise ``ValueError``."""
     try:
-        table = np.asarray(_detached(value), dtype=np.float64)
+        table = np.asarray(detached(value), dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(
             f"{name} of the policy must be an array of numbers {list(shape)}, got {describe(value)}"
@@ -80,8 +81,8 @@ def _squashed_mean(network: Any, observations: NDArray[Any]) -> Table:
     The trapezoidal rule converges faster than any power of its step here: with 801 points between -9 and 9 standard
     deviations it is exact to rounding up to deviations of about 10.
     """
-    network.set_training_mode(False)
-    with torch.no_grad():
+    with asking(network, _FORMS), torch.no_grad():
+        network.set_training_mode(False)
         inputs, _ = network.obs_to_tensor(observations)
         mean, log_std, _ = network.actor.get_action_dist_params(inputs)
     points = np.linspace(-9.0, 9.0, 801)
@@ -93,8 +94,8 @@ def _squashed_mean(network: Any, observations: NDArray[Any]) -> Table:
 
 def _network_gaussian(network: Any, observations: NDArray[Any]) -> tuple[Any, Any]:
     check_memoryless(network)
-    network.set_training_mode(False)  # as Stable-Baselines3 does to predict: no dropout, no batch statistics
-    with torch.no_grad():
+    with asking(network, _FORMS), torch.no_grad():
+        network.set_training_mode(False)  # as Stable-Baselines3 does to predict: no dropout, no batch statistics
         inputs, _ = network.obs_to_tensor(observations)
         distribution = network.get_distribution(inputs).distribution
     if not isinstance(distribution, torch.distributions.Normal):
@@ -104,20 +105,16 @@ def _network_gaussian(network: Any, observations: NDArray[Any]) -> tuple[Any, An
     return distribution.mean.cpu().numpy(), distribution.stddev.cpu().numpy()
 
 
-def _mean_and_std(answer: Any) -> tuple[Any, Any]:
-    """Return the two parts of what a callable answered; an action alone has no deviation."""
-    if isinstance(answer, tuple):
-        mean, std = _pair(answer)
-        return np.asarray(_detached(mean)), np.asarray(_detached(std))
-    action = np.asarray(_detached(answer))
-    return action, np.zeros_like(action, dtype=np.float64)
+def _mean_and_std(policy: Any, observation: Any) -> tuple[Any, Any]:
+    """Return the two parts of what a callable answers; an action alone has no deviation."""
+    with asking(policy, _FORMS, f"observation {observation!r}"):
+        answer = policy(observation)
+        mean, std = _pair(answer) if isinstance(answer, tuple) else (answer, None)
+        action = np.asarray(detached(mean))
+        return action, np.zeros_like(action, dtype=np.float64) if std is None else np.asarray(detached(std))
 
 
 def _pair(answer: tuple[Any, ...]) -> tuple[Any, Any]:
     if len(answer) != 2:
         raise ValueError(f"policy as a tuple must be (mean, std), got {len(answer)} entries")
     return answer[0], answer[1]
-
-
-def _detached(value: Any) -> Any:
-    return value.detach().cpu() if isinstance(value, torch.Tensor) else value

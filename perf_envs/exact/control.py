@@ -36,11 +36,13 @@ def optimal_policy(dynamics: Dynamics, start: Tensor | None = None) -> tuple[Ten
         evaluation = evaluate(dynamics, pi)
         advantages = evaluation.refined_advantages()
         best = advantages.max(-1, keepdim=True).values
-        # Keep the incumbent where nothing is better by more than rounding, so that the iteration must stop.
-        tie = _TIE * evaluation.advantage_terms().max(-1, keepdim=True).values
-        stays = (best <= tie)[:, 0]
+        # Keep the incumbent where nothing is better by more than rounding, so that the iteration must stop. Where all
+        # terms are 0, as in absorbing states, what the solver leaves there is rounding of the terms of other states.
+        terms = evaluation.advantage_terms().max(-1, keepdim=True).values
+        tie = _TIE * (terms + _TIE * terms.max())
         first_best = (advantages >= best - tie).to(torch.int64).argmax(-1)
         greedy = torch.nn.functional.one_hot(first_best, dynamics.n_actions).to(torch.float64)
+        stays = (best <= tie)[:, 0] | (greedy == pi).all(-1)
         if bool(stays.all()):
             return torch.where((pi.max(-1).values == 1.0)[:, None], pi, greedy), evaluation.state_values
         pi = torch.where(stays[:, None], pi, greedy)

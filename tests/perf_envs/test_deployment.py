@@ -248,10 +248,13 @@ BAD_POLICIES = {
     "complex": (lambda env: uniform(env) + 0.5j, "must be real, got torch.complex128"),
     "a word": (lambda env: "greedy", r"array of numbers \[10, 4\], got str"),
     "nothing": (lambda env: None, r"array of numbers \[10, 4\], got NoneType"),
-    "callable of wrong length": (lambda env: lambda observation: [0.5, 0.5], r"shape \(10, 4\), got \(10, 2\)"),
+    "callable of wrong length": (
+        lambda env: lambda observation: [0.5, 0.5],
+        r"\[0.5, 0.5\] instead of 4 probabilities",
+    ),
     "callable of varying length": (
         lambda env: lambda observation: np.ones(1 + observation),
-        r"array of numbers \[10, 4\], got list",
+        r"observation np.int64\(0\) with array\(\[1\.\]\) instead of 4 probabilities",
     ),
     "callable with NaN": (lambda env: lambda observation: [np.nan] * 4, "at state 0 must be finite"),
 }

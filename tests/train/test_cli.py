@@ -107,7 +107,7 @@ def test_a_result_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFi
     folder.mkdir(parents=True)
     (folder / "result.json").write_text("{}")
     assert main(["plot", str(tmp_path)]) == 2
-    assert f"{folder / 'result.json'} is not the result of a run: it has no 'env'" in capsys.readouterr().err
+    assert f"{folder / 'result.json'} is not the result of a run: it has no 'algo'" in capsys.readouterr().err
 
 
 def test_run_says_what_came_out_and_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

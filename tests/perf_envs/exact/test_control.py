@@ -59,7 +59,7 @@ def test_optimal_values_satisfy_the_optimality_equation(world_id):
     dynamics = problem.response(random_policy(problem, 0))
     _, values = exact.optimal_policy(dynamics)
     P, r = dense(dynamics)
-    np.testing.assert_allclose((r + problem.gamma * P @ values.numpy()).max(-1), values, atol=1e-9)
+    np.testing.assert_allclose((r + problem.gamma * P @ values).max(-1), values, atol=1e-9)
 
 
 def test_a_policy_that_is_best_in_the_world_it_brings_about_has_no_stability_gap():
@@ -164,3 +164,16 @@ def test_a_saved_policy_is_known_again_in_the_same_world_only():
     assert exact.optimality_gap(problem(7), pi) == pytest.approx(0.0, abs=1e-12)
     with pytest.raises(ValueError, match="no best known policy"):
         exact.best_known(problem(8))
+
+
+@pytest.mark.parametrize("world_id", IDS)
+def test_the_iteration_ends_from_any_policy_of_any_answer(world_id):
+    problem = make_world(world_id).problem
+    for seed in range(60):
+        pi = random_policy(problem, seed, concentration=(0.02, 0.3, 5.0)[seed % 3])
+        dynamics = problem.response(pi).detach()
+        policy, values = (each.numpy() for each in exact.optimal_policy(dynamics, start=torch.as_tensor(pi)))
+        P, r = dense(dynamics)
+        backed_up = (r + problem.gamma * P @ values).max(-1)
+        np.testing.assert_allclose(values, backed_up, atol=1e-10 * max(1.0, np.abs(values).max()))
+        assert set(np.unique(policy)) == {0.0, 1.0}
