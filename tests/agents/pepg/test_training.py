@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents import PePG, PePGPolicy, make_vec_env
 
-from .worlds import season
+from .worlds import season, some_batch
 
 
 class Watched(PePGPolicy):
@@ -211,3 +211,20 @@ def test_after_a_round_the_networks_are_asked_again():
     with torch.no_grad():
         model.policy.value_net.weight.fill_(5.0)
     np.testing.assert_array_equal(model.policy.predict_values(torch.arange(12)).detach(), 5.0)
+
+
+@pytest.mark.parametrize("name", ["callback", "reset_num_timesteps", "progress_bar"])
+def test_learning_has_the_defaults_of_stable_baselines(name):
+    mine, theirs = (inspect.signature(algorithm.learn).parameters[name].default for algorithm in (PePG, A2C))
+    assert mine == theirs
+
+
+def test_a_loss_asked_for_without_settings_is_that_of_the_whole_answer_and_the_usual_critic():
+    venv = season()
+    model = PePG("SoftmaxPolicy", venv, seed=0, device="cpu")
+    model._answer.deploy(model.policy, venv)
+    batch = some_batch()
+    bare = model.policy.pepg_loss(batch, model._answer)
+    vf_coef = inspect.signature(PePG).parameters["vf_coef"].default
+    explicit = model.policy.pepg_loss(batch, model._answer, 1.0, 0.0, vf_coef, normalize_advantage=False, expected=True)
+    assert [term.item() for term in bare] == [term.item() for term in explicit]
