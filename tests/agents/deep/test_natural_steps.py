@@ -34,6 +34,7 @@ def test_the_objective_and_the_entropy_are_reported_as_they_were_before_the_step
     assert logged["train/loss"] == pytest.approx(-objective, rel=1e-5)
     entropy = (COUNTS.sum(-1) @ (PI * np.log(PI)).sum(-1)) / COUNTS.sum()
     assert logged["train/entropy_loss"] == pytest.approx(entropy, rel=1e-5)
+    assert logged["train/n_updates"] == 1
 
 
 @pytest.mark.parametrize("normalize", [False, True])
