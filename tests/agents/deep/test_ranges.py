@@ -71,3 +71,15 @@ def test_the_discount_is_that_of_stable_baselines_unless_given(algorithm):
 @pytest.mark.parametrize("name", ["callback", "log_interval", "reset_num_timesteps", "progress_bar"])
 def test_learning_has_the_defaults_of_stable_baselines(algorithm, name):
     assert arguments_of(algorithm.learn)[name].default == arguments_of(PPO.learn)[name].default
+
+
+@pytest.mark.parametrize(
+    ("name", "alike"),
+    [
+        ("n_steps", [MDPO, NPG, REINFORCE]),
+        ("batch_size", [GRPO, MDPO, NPG, PerformativeNPG]),
+        ("n_epochs", [GRPO, MDPO]),
+    ],
+)
+def test_methods_that_are_compared_collect_and_learn_in_the_same_portions(name, alike):
+    assert len({arguments_of(algorithm)[name].default for algorithm in alike}) == 1
