@@ -42,7 +42,7 @@ PACKAGES = {
         [f"perf_envs/{name}.py" for name in ("deployment", "rounds", "market_world", "vector", "sampling", "fit")],
         [
             f"perf_envs/test_{name}.py"
-            for name in ("deployment", "rounds", "linear_[dp]*", "vector", "fit", "unanswered")
+            for name in ("deployment", "rounds", "policy_tables", "linear_[dp]*", "vector", "fit", "unanswered")
         ],
     ),
     "pepg": (

@@ -56,7 +56,16 @@ def test_what_is_as_in_stable_baselines_has_its_default(algorithm, name):
 
 @pytest.mark.parametrize("algorithm", [NPG, PerformativeNPG])
 @pytest.mark.parametrize(
-    "name", ["gae_lambda", "cg_max_steps", "cg_damping", "n_critic_updates", "normalize_advantage"]
+    "name",
+    [
+        "gae_lambda",
+        "cg_max_steps",
+        "cg_damping",
+        "n_critic_updates",
+        "normalize_advantage",
+        "stats_window_size",
+        "verbose",
+    ],
 )
 def test_the_machinery_of_natural_gradients_has_the_defaults_of_trpo(algorithm, name):
     assert arguments_of(algorithm)[name].default == arguments_of(TRPO)[name].default
