@@ -29,7 +29,10 @@ from mutations import mutations
 
 #: Package: the files that are changed, and the tests among which those that execute a changed line are found.
 PACKAGES = {
-    "exact": (["perf_envs/exact"], ["perf_envs/exact", "theory/test_*.py", "agents/planning/test_stable*.py"]),
+    "exact": (
+        ["perf_envs/exact"],
+        ["perf_envs/exact", "theory/test_*.py", "agents/planning/test_stable*.py", "perf_envs/test_ro*.py"],
+    ),
     "responses": (
         ["perf_envs/responses"],
         [f"perf_envs/{name}.py" for name in ("test_[bgs]*", "test_pri*", "test_ro*", "test_linear_d*")]
@@ -37,7 +40,10 @@ PACKAGES = {
     ),
     "core": (
         [f"perf_envs/{name}.py" for name in ("deployment", "rounds", "market_world", "vector", "sampling", "fit")],
-        [f"perf_envs/test_{name}.py" for name in ("deployment", "rounds", "linear*", "vector", "fit", "unanswered")],
+        [
+            f"perf_envs/test_{name}.py"
+            for name in ("deployment", "rounds", "policy_tables", "linear_[dp]*", "vector", "fit", "unanswered")
+        ],
     ),
     "pepg": (
         ["agents/pepg"],

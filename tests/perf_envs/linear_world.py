@@ -3,6 +3,8 @@
 import gymnasium as gym
 import numpy as np
 
+import perf_envs  # noqa: F401 registers the world, for files that are run alone
+
 ID = "LinearPricing-v0"
 TWO = {"n_products": 2, "base_demand": [4.0, 3.0], "shift": [1.0, 0.5], "demand_std": [0.5, 0.0]}
 

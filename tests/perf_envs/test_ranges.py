@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from perf_envs.responses.followers import FollowerResponse
 from perf_envs.responses.robustness import NoisyResponse, QuantisedResponse
 from tests.perf_envs.worlds import make_world
 
@@ -81,3 +82,12 @@ def test_worlds_of_the_smallest_size_can_be_lived_in(world_id):
     env.deploy(np.full((env.n_states, env.n_actions), 1.0 / env.n_actions))
     _, reward, *_ = env.step(0)
     assert np.isfinite(reward)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+def test_followers_discount_what_comes_later(gamma):
+    nowhere, nothing = np.zeros((1, 4), dtype=np.int64), np.zeros(1)
+    with pytest.raises(ValueError, match="gamma"):
+        FollowerResponse(
+            nowhere, nothing, nothing[None], np.array([True]), beta=1.0, gamma=gamma, intervention_cost=0.0
+        )

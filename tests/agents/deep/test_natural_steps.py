@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents import NPG, PerformativeNPG, make_vec_env
+from agents import MDPO, NPG, PerformativeNPG, PPOPenalty, make_vec_env
 from agents.planning.ascent import natural_step
 from perf_envs import exact
 
@@ -34,6 +34,7 @@ def test_the_objective_and_the_entropy_are_reported_as_they_were_before_the_step
     assert logged["train/loss"] == pytest.approx(-objective, rel=1e-5)
     entropy = (COUNTS.sum(-1) @ (PI * np.log(PI)).sum(-1)) / COUNTS.sum()
     assert logged["train/entropy_loss"] == pytest.approx(entropy, rel=1e-5)
+    assert logged["train/n_updates"] == 1
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -68,3 +69,11 @@ def test_the_answer_is_in_the_units_of_the_advantages(filled, table_of, normaliz
     np.testing.assert_allclose(table_of(model), planned, atol=3e-4)
     assert model.logger.name_to_value["train/performative_coef"] == 0.5
     assert model.logger.name_to_value["train/response_loss"] == pytest.approx(0.0, abs=1e-5)  # at the policy deployed
+
+
+@pytest.mark.parametrize("algorithm", [MDPO, PPOPenalty])
+def test_a_minibatch_of_one_step_is_learnt_from_as_it_is(algorithm, table_env):
+    """Three steps in batches of two: the last one has no deviation to be divided by."""
+    model = algorithm("MlpPolicy", table_env(), n_steps=3, batch_size=2, n_epochs=2, seed=0, device="cpu").learn(6)
+    assert all(bool(torch.isfinite(part).all()) for part in model.policy.parameters())
+    assert model.logger.name_to_value["train/n_updates"] == 4

@@ -56,7 +56,39 @@ def test_what_is_as_in_stable_baselines_has_its_default(algorithm, name):
 
 @pytest.mark.parametrize("algorithm", [NPG, PerformativeNPG])
 @pytest.mark.parametrize(
-    "name", ["gae_lambda", "cg_max_steps", "cg_damping", "n_critic_updates", "normalize_advantage"]
+    "name",
+    [
+        "gae_lambda",
+        "cg_max_steps",
+        "cg_damping",
+        "n_critic_updates",
+        "normalize_advantage",
+        "stats_window_size",
+        "verbose",
+    ],
 )
 def test_the_machinery_of_natural_gradients_has_the_defaults_of_trpo(algorithm, name):
     assert arguments_of(algorithm)[name].default == arguments_of(TRPO)[name].default
+
+
+@pytest.mark.parametrize("algorithm", [MDPO, NPG, REINFORCE, PPOPenalty])
+def test_the_discount_is_that_of_stable_baselines_unless_given(algorithm):
+    assert arguments_of(algorithm)["gamma"].default == arguments_of(PPO)["gamma"].default
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("name", ["callback", "log_interval", "reset_num_timesteps", "progress_bar"])
+def test_learning_has_the_defaults_of_stable_baselines(algorithm, name):
+    assert arguments_of(algorithm.learn)[name].default == arguments_of(PPO.learn)[name].default
+
+
+@pytest.mark.parametrize(
+    ("name", "alike"),
+    [
+        ("n_steps", [MDPO, NPG, REINFORCE]),
+        ("batch_size", [GRPO, MDPO, NPG, PerformativeNPG]),
+        ("n_epochs", [GRPO, MDPO]),
+    ],
+)
+def test_methods_that_are_compared_collect_and_learn_in_the_same_portions(name, alike):
+    assert len({arguments_of(algorithm)[name].default for algorithm in alike}) == 1

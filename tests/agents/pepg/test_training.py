@@ -2,6 +2,7 @@
 
 import inspect
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents import PePG, PePGPolicy, make_vec_env
 
-from .worlds import season
+from .worlds import season, some_batch
 
 
 class Watched(PePGPolicy):
@@ -211,3 +212,46 @@ def test_after_a_round_the_networks_are_asked_again():
     with torch.no_grad():
         model.policy.value_net.weight.fill_(5.0)
     np.testing.assert_array_equal(model.policy.predict_values(torch.arange(12)).detach(), 5.0)
+
+
+@pytest.mark.parametrize("name", ["callback", "reset_num_timesteps", "progress_bar"])
+def test_learning_has_the_defaults_of_stable_baselines(name):
+    mine, theirs = (inspect.signature(algorithm.learn).parameters[name].default for algorithm in (PePG, A2C))
+    assert mine == theirs
+
+
+def test_a_loss_asked_for_without_settings_is_that_of_the_whole_answer_and_the_usual_critic():
+    venv = season()
+    model = PePG("SoftmaxPolicy", venv, seed=0, device="cpu")
+    model._answer.deploy(model.policy, venv)
+    batch = some_batch()
+    bare = model.policy.pepg_loss(batch, model._answer)
+    vf_coef = inspect.signature(PePG).parameters["vf_coef"].default
+    explicit = model.policy.pepg_loss(batch, model._answer, 1.0, 0.0, vf_coef, normalize_advantage=False, expected=True)
+    assert [term.item() for term in bare] == [term.item() for term in explicit]
+
+
+class Coin(gym.Env):
+    """Pays 3 for one action and takes 2 for the other; episodes of four steps."""
+
+    observation_space, action_space = gym.spaces.Discrete(4), gym.spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.now = 0
+        return 0, {}
+
+    def step(self, action):
+        self.now += 1
+        return self.now % 4, 3.0 if action else -2.0, self.now == 4, False, {}
+
+
+def test_where_no_world_tells_the_range_of_rewards_it_is_that_of_those_seen():
+    with pytest.warns(UserWarning, match="no response map"):
+        model = PePG("MlpPolicy", Coin(), n_steps=64, seed=0, device="cpu")
+    assert model.learn(64).reward_scale == pytest.approx(5.0)
+
+
+def test_logs_are_dumped_as_in_stable_baselines():
+    mine, theirs = (inspect.signature(one.dump_logs).parameters["iteration"].default for one in (PePG, A2C))
+    assert mine == theirs

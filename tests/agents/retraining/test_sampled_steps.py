@@ -227,3 +227,36 @@ def test_without_a_seed_the_methods_draw_what_seed_zero_draws():
         bare, zero, one = (method(problem, **arguments, **seed).policy for seed in ({}, {"seed": 0}, {"seed": 1}))
         np.testing.assert_array_equal(bare, zero)
         assert not np.array_equal(bare, one)
+
+
+def test_callbacks_are_told_of_episodes_that_a_time_limit_ends():
+    """Samples say that nothing ended, since the world would have gone on; the training did end an episode."""
+    told = []
+    venv = make_vec_env(SOFTMAX, 2, seed=0, env_kwargs={"n_states": 3, "n_actions": 2}, max_episode_steps=5)
+    model = RepeatedRetraining("TabularPolicy", venv, n_steps=10, seed=0)
+    model.learn(20, callback=lambda seen, _: told.append(seen["dones"].copy()) or True)
+    np.testing.assert_array_equal(np.flatnonzero(np.all(told, axis=1)), [4, 9])
+    assert np.sum(told) == 4
+
+
+@pytest.mark.parametrize("name", ["regularization", "k", "v", "regularizer"])
+def test_planners_and_sampled_methods_have_the_same_defaults(name):
+    """``lambda`` is 1 as in the published runs."""
+    methods = (
+        repeated_retraining,
+        repeated_gradient_ascent,
+        delayed_repeated_retraining,
+        mixed_delayed_repeated_retraining,
+    )
+    defaults = [
+        inspect.signature(method).parameters[name].default for method in methods if name in signature_of(method)
+    ]
+    assert len(set(defaults)) == 1
+    if name in {"regularization", "regularizer"}:
+        assert inspect.signature(RepeatedRetraining).parameters[name].default == defaults[0]
+    if name == "regularization":
+        assert defaults[0] == 1.0
+
+
+def signature_of(method):
+    return inspect.signature(method).parameters
