@@ -59,7 +59,7 @@ def test_optimal_values_satisfy_the_optimality_equation(world_id):
     dynamics = problem.response(random_policy(problem, 0))
     _, values = exact.optimal_policy(dynamics)
     P, r = dense(dynamics)
-    np.testing.assert_allclose((r + problem.gamma * P @ values).max(-1), values, atol=1e-9)
+    np.testing.assert_allclose((r + problem.gamma * P @ values.numpy()).max(-1), values, atol=1e-9)
 
 
 def test_a_policy_that_is_best_in_the_world_it_brings_about_has_no_stability_gap():
