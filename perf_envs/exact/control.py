@@ -44,7 +44,8 @@ def optimal_policy(dynamics: Dynamics, start: Tensor | None = None) -> tuple[Ten
         greedy = torch.nn.functional.one_hot(first_best, dynamics.n_actions).to(torch.float64)
         stays = (best <= tie)[:, 0] | (greedy == pi).all(-1)
         if bool(stays.all()):
-            return torch.where((pi.max(-1).values == 1.0)[:, None], pi, greedy), evaluation.state_values
+            certain = ((pi == 0.0) | (pi == 1.0)).all(-1, keepdim=True)  # a probability of 1 may have company of 1e-20
+            return torch.where(certain, pi, greedy), evaluation.state_values
         pi = torch.where(stays[:, None], pi, greedy)
     raise RuntimeError(f"policy iteration did not settle in {_MAX_IMPROVEMENTS} improvements")
 
