@@ -219,7 +219,7 @@ class ZerothOrderFrankWolfe(TabularAlgorithm):
         self._last_obs = env.reset()  # type: ignore[assignment]
         samples = self._play(env, callback, table + (1 if ahead else -1) * self._length * self._directions[-1])
         if samples is not None:
-            self._values.append(_first_returns(samples, env.num_envs, self.gamma))
+            self._values.append(_first_returns(samples.rewards, self._over, self.gamma))
         return samples is not None
 
     def train(self) -> None:
@@ -247,9 +247,14 @@ def _empirical_occupancy(samples: Samples, shape: Any, gamma: float) -> Floats:
     return occupancy
 
 
-def _first_returns(samples: Samples, n_envs: int, gamma: float) -> float:
-    """Return the mean discounted return of the first episode of every sub-environment; the samples begin with it."""
-    rewards = samples.rewards.reshape(-1, n_envs)
-    over: NDArray[np.bool_] = np.cumsum(samples.terminated.reshape(-1, n_envs), axis=0) > 0
-    playing = np.vstack([np.ones((1, n_envs), dtype=np.bool_), ~over[:-1]])
-    return float((gamma ** np.arange(len(rewards)) @ (rewards * playing)).mean())
+def _first_returns(rewards: Floats, over: NDArray[np.bool_], gamma: float) -> float:
+    """Return the mean discounted return of the first episode of every sub-environment; the rollout begins with it.
+
+    Args:
+        rewards: of all steps, ``[T n]``, those made side by side next to each other.
+        over: whether they ended an episode, ``[T, n]``.
+        gamma: the discount.
+    """
+    paid = rewards.reshape(over.shape)
+    playing = np.cumsum(over, axis=0) - over == 0
+    return float((gamma ** np.arange(len(paid)) @ (paid * playing)).mean())

@@ -104,7 +104,7 @@ class TabularAlgorithm(OwnOrWorldsDiscount):
 
     def _excluded_save_params(self) -> list[str]:
         """What belongs to the environment."""
-        return [*super()._excluded_save_params(), "_fit", "_path"]
+        return [*super()._excluded_save_params(), "_fit", "_path", "_over"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy"], []
@@ -120,7 +120,7 @@ class TabularAlgorithm(OwnOrWorldsDiscount):
         callback.on_rollout_start()
         played = TabularPolicy(self.observation_space, self.action_space)
         played.set_table(table)
-        steps = []
+        steps, over = [], []
         for _ in range(self.n_steps):
             states = np.asarray(self._last_obs)
             actions = played.sample(states, self._rng)
@@ -132,11 +132,14 @@ class TabularAlgorithm(OwnOrWorldsDiscount):
                 following[index] = infos[index]["terminal_observation"]
                 ended[index] = not infos[index].get("TimeLimit.truncated", False)
             steps.append((states, actions, rewards.astype(np.float64), following, ended))
+            over.append(dones.copy())
             callback.update_locals(locals())
             if not callback.on_step():
                 return None
             self._update_info_buffer(infos, dones)
         callback.on_rollout_end()
+        #: Whether each step of the rollout played last ended an episode, by a time limit or otherwise, ``[T, n]``.
+        self._over = np.stack(over)
         return Samples(*(np.concatenate(column) for column in zip(*steps, strict=True)))
 
 

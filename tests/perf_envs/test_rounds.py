@@ -204,3 +204,18 @@ def test_how_far_it_moved_is_a_number_also_where_answers_carry_gradients():
     for part in (*shift, *table.response(pi).shift_from(table.unshifted())):
         assert isinstance(part, float)
     assert shift.reward > 0.0
+
+
+def test_asking_how_actions_fit_does_not_end_the_comparison_unless_told_to():
+    world = World(make_world("SoftmaxPeMDP-v0").problem, "declared")
+    assert not world.is_shared
+    world.deploy(world.policy)
+    world.observe(0, 0)
+    assert world.misfit() is None
+    world.observe(0, 1)
+    assert (world.steps, world.fit.n_steps) == (2, 1)
+    assert world.misfit() is None
+    assert world.fit.n_steps == 2
+    world.misfit(close=True)
+    world.observe(0, 2)
+    assert (world.steps, world.fit.n_steps) == (2, 2)

@@ -260,3 +260,11 @@ def test_planners_and_sampled_methods_have_the_same_defaults(name):
 
 def signature_of(method):
     return inspect.signature(method).parameters
+
+
+def test_episodes_cut_by_a_time_limit_are_over_too():
+    venv = make_vec_env("SoftmaxPeMDP-v0", 8, seed=0, env_kwargs={"n_states": 4, "n_actions": 2}, max_episode_steps=3)
+    diary = Diary(venv)
+    model = ZerothOrderFrankWolfe("TabularPolicy", venv, n_steps=10, gamma=0.9, n_directions=1, seed=0)
+    model.learn(80)
+    assert model._values[0] == pytest.approx(diary.value(0, 0.9))
