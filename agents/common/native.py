@@ -76,6 +76,10 @@ def native_form(spec: EnvSpec, n_envs: int, kwargs: dict[str, Any]) -> Native:
         if _is_shared(spec):
             raise refused_arguments(spec, kwargs, error) from error
         return Native(None, str(error), depends=_has_same_step(spec))
+    except (ValueError, AssertionError, NotImplementedError) as error:
+        if _is_shared(spec):
+            raise
+        return Native(None, str(error), depends=bool(kwargs) and _has_same_step(spec))
     mode = env.metadata.get("autoreset_mode")
     if mode is AutoresetMode.SAME_STEP and getattr(env, "copy", True) and env.num_envs == n_envs:
         return Native(env)

@@ -137,7 +137,7 @@ def test_states_and_actions_that_are_not_numbered_from_zero_are_refused():
     for which in (0, 1):
         spaces = [gym.spaces.Discrete(10), gym.spaces.Discrete(4)]
         spaces[which] = gym.spaces.Discrete(4, start=2)
-        with pytest.raises(ValueError, match=r"of TabularPolicy must be numbered from 0.*start=2"):
+        with pytest.raises(ValueError, match=r"must count from 0.*start=2"):
             TabularPolicy(*spaces)
 
 
