@@ -72,14 +72,8 @@ def native_form(spec: EnvSpec, n_envs: int, kwargs: dict[str, Any]) -> Native:
         env = _make(spec, n_envs, kwargs)
     except ImportError as error:
         return Native(None, str(error))
-    except TypeError as error:
-        if _is_shared(spec):
-            raise refused_arguments(spec, kwargs, error) from error
-        return Native(None, str(error), depends=_has_same_step(spec))
-    except (ValueError, AssertionError, NotImplementedError) as error:
-        if _is_shared(spec):
-            raise
-        return Native(None, str(error), depends=bool(kwargs) and _has_same_step(spec))
+    except (TypeError, ValueError, AssertionError, NotImplementedError) as error:
+        return _passed_over(spec, kwargs, error)
     mode = env.metadata.get("autoreset_mode")
     if mode is AutoresetMode.SAME_STEP and getattr(env, "copy", True) and env.num_envs == n_envs:
         return Native(env)
@@ -87,6 +81,16 @@ def native_form(spec: EnvSpec, n_envs: int, kwargs: dict[str, Any]) -> Native:
     return Native(
         None, f"it has {env.num_envs} sub-environments, resets in the mode {mode}, or reuses its observations"
     )
+
+
+def _passed_over(spec: EnvSpec, kwargs: dict[str, Any], error: Exception) -> Native:
+    """Return why a native form cannot be made, or raise if its sub-environments would share one performative world."""
+    is_type = isinstance(error, TypeError)
+    if _is_shared(spec):
+        if is_type:
+            raise refused_arguments(spec, kwargs, error) from error
+        raise error
+    return Native(None, str(error), depends=(is_type or bool(kwargs)) and _has_same_step(spec))
 
 
 def make_copies(

@@ -256,5 +256,5 @@ def _first_returns(rewards: Floats, over: NDArray[np.bool_], gamma: float) -> fl
         gamma: the discount.
     """
     paid = rewards.reshape(over.shape)
-    playing = np.cumsum(over, axis=0) - over == 0
+    playing: NDArray[np.bool_] = np.cumsum(over, axis=0) - over == 0
     return float((gamma ** np.arange(len(paid)) @ (paid * playing)).mean())
