@@ -69,6 +69,7 @@ class World(Rounds[Dynamics]):
         # Python's own array, seen by numpy through `_counts`: adding to one item of it costs a fifth.
         self._tally = array("d", bytes(8 * shape[0] * shape[1]))
         self._log: list[Ints] = []
+        self._idle_log: list[Ints] = []
         self._logged = 0
         self.fit = Fit(shape[1] + 1)
         super().restart(seed)
@@ -107,14 +108,16 @@ class World(Rounds[Dynamics]):
             return
         pairs = states * self.problem.n_actions
         pairs += actions
-        if idle is not None and len(idle):
-            pairs = np.delete(pairs, idle)
         # Counted when somebody asks: one long count is several times faster than many short ones.
         self._log.append(pairs)
-        self._logged += len(pairs)
+        n_steps = len(pairs)
+        self._logged += n_steps
+        if idle is not None and len(idle):
+            self._idle_log.append(pairs[idle])
+            n_steps -= len(idle)
         if self._logged >= _LONGEST_LOG:
             self._read_log()
-        self._count_steps(len(pairs))
+        self._count_steps(n_steps)
 
     def estimate(self) -> Table:
         """Return the policy estimated from the actions seen in this round, smoothed towards the one believed so far."""
@@ -139,7 +142,9 @@ class World(Rounds[Dynamics]):
         """Count what has been seen since it was counted last."""
         counts = np.frombuffer(self._tally)
         counts += np.bincount(np.concatenate(self._log), minlength=len(counts))
-        self._log, self._logged = [], 0
+        if self._idle_log:
+            counts -= np.bincount(np.concatenate(self._idle_log), minlength=len(counts))
+        self._log, self._idle_log, self._logged = [], [], 0
 
     def _forget(self) -> None:
         self._counts[:] = 0.0
