@@ -206,6 +206,8 @@ class DeployCallback(BaseCallback):
         over = self.every_steps is not None and self._steps_in_round >= self.every_steps
         if over and self._steps_left > 0:  # after the last step of a rollout the policy may be another one
             self.training_env.env_method("redeploy")
+            if not self._left_to_the_model and not self._fit.is_due and self.training_env.has_attr("misfit"):
+                self.training_env.env_method("misfit", True)  # another policy acts by now than the one handed over
             # Not how far it moved the world: the log keeps what the policy did when it was new.
             self.logger.record("perf/round", self.training_env.get_attr("round", indices=[0])[0])
             self._steps_in_round = 0

@@ -208,3 +208,10 @@ def test_environments_in_processes_of_their_own_can_be_deployed_to_or_told_apart
     finally:
         worlds.close()
         ordinary.close()
+
+
+def test_rounds_that_end_inside_of_short_rollouts_are_no_misfit():
+    venv = make_vec_env("PerformativeGridWorld-v0", n_envs=64, seed=0)
+    model = A2C("MlpPolicy", venv, n_steps=5, learning_rate=0.02, seed=0, device="cpu")
+    model.learn(64 * 16 * 20, callback=DeployCallback(every_steps=64 * 16))  # warnings are errors
+    assert venv.get_attr("round")[0] == 20
