@@ -108,7 +108,7 @@ class AnsweringWorld(Guarded, OwnOrWorldsDiscount):
         self._path: PathCheck | None = None
         if answer is not None:
             env.env_method("set_deployment", "declared")
-            if self.num_timesteps > 0:
+            if self.num_timesteps > 0 and env.has_attr("await_deployment"):
                 env.env_method(
                     "await_deployment", "the model has been handed this environment, and has not deployed yet"
                 )

@@ -138,18 +138,6 @@ def test_what_is_no_problem_is_refused(call):
         call(make_world("PerformativePricing-v0"))
 
 
-@pytest.fixture
-def empty_shelf(tmp_path, monkeypatch):
-    """Keep what is saved here away from the data of the package."""
-    monkeypatch.setattr(optima, "DATA", tmp_path / "optima")
-    optima._shipped.cache_clear()
-    optima._known.clear()
-    yield
-    monkeypatch.undo()
-    optima._shipped.cache_clear()
-    optima._known.clear()
-
-
 @pytest.mark.usefixtures("empty_shelf")
 def test_a_saved_policy_is_known_again_in_the_same_world_only():
     def problem(seed):

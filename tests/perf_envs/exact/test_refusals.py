@@ -50,19 +50,7 @@ def test_terms_add_up_to_the_gradient_with_the_weight_of_the_answer():
         np.testing.assert_allclose(exact.performative_gradient(problem, logits, weight, 0.1), expected, atol=1e-12)
 
 
-@pytest.fixture
-def shelf(tmp_path, monkeypatch):
-    """Keep what is saved here away from the data of the package."""
-    monkeypatch.setattr(optima, "DATA", tmp_path / "optima")
-    optima._shipped.cache_clear()
-    optima._known.clear()
-    yield
-    monkeypatch.undo()
-    optima._shipped.cache_clear()
-    optima._known.clear()
-
-
-@pytest.mark.usefixtures("shelf")
+@pytest.mark.usefixtures("empty_shelf")
 def test_what_is_saved_is_found_although_the_shelf_has_been_searched_before():
     problem = make_world("SoftmaxPeMDP-v0", instance_seed=7).problem
     with pytest.raises(ValueError, match="no best known policy"):
