@@ -34,12 +34,12 @@ PACKAGES = {
         ["perf_envs/exact", "theory/test_*.py", "agents/planning/test_stable*.py", "perf_envs/test_ro*.py"],
     ),
     "responses": (
-        ["perf_envs/responses"],
+        ["perf_envs/worlds", "perf_envs/perception.py"],
         [f"perf_envs/{name}.py" for name in ("test_[bgs]*", "test_pri*", "test_ro*", "test_linear_d*")]
         + ["perf_envs/test_fit.py", "perf_envs/exact/test_[cg]*.py"],
     ),
     "core": (
-        [f"perf_envs/{name}.py" for name in ("deployment", "rounds", "market_world", "vector", "sampling", "fit")],
+        [f"perf_envs/{name}.py" for name in ("tabular_rounds", "rounds", "vector", "sampling", "fit")],
         [
             f"perf_envs/test_{name}.py"
             for name in ("deployment", "rounds", "policy_tables", "linear_[dp]*", "vector", "fit", "unanswered")

@@ -7,14 +7,14 @@ Importing this package registers ``PerformativeGridWorld-v0``, ``PerformativePri
 from gymnasium.envs.registration import register
 
 from perf_envs import exact
-from perf_envs.base_env import WorldEnv
-from perf_envs.deployment import World, policy_table
 from perf_envs.dynamics import Dynamics, Shift
+from perf_envs.env import WorldEnv
 from perf_envs.gaussian_policies import gaussian_policy
-from perf_envs.performative_env import PerformativeEnv
 from perf_envs.problem import PerformativeMDP, ResponseMap
-from perf_envs.responses.linear_demand import LinearPricingProblem, Market
+from perf_envs.tabular_env import PerformativeEnv
+from perf_envs.tabular_rounds import World, policy_table
 from perf_envs.vector import PerformativeVectorEnv
+from perf_envs.worlds.linear_pricing.response import LinearPricingProblem, Market
 
 __version__ = "0.1.0"
 
@@ -35,10 +35,10 @@ def _register(worlds: dict[str, int | None], name: str, module: str, max_episode
     )
 
 
-_register(WORLDS, "PerformativeGridWorld", "gridworld", 100)
-_register(WORLDS, "PerformativePricing", "pricing", None)
-_register(WORLDS, "SoftmaxPeMDP", "softmax_pemdp", 100)
-_register(CONTINUOUS_WORLDS, "LinearPricing", "linear_pricing", None)
+_register(WORLDS, "PerformativeGridWorld", "worlds.gridworld.env", 100)
+_register(WORLDS, "PerformativePricing", "worlds.pricing.env", None)
+_register(WORLDS, "SoftmaxPeMDP", "worlds.softmax.env", 100)
+_register(CONTINUOUS_WORLDS, "LinearPricing", "worlds.linear_pricing.env", None)
 #: All of them.
 ALL_WORLDS: dict[str, int | None] = WORLDS | CONTINUOUS_WORLDS
 

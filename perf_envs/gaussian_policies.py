@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from perf_envs.asking import asking, detached
-from perf_envs.deployment import check_memoryless, predicted
+from perf_envs.tabular_rounds import check_memoryless, predicted
 from perf_envs.validation import describe
 
 Table = NDArray[np.float64]

@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from perf_envs.base_env import Played, WorldEnv
+from perf_envs.env import Played, WorldEnv
 from perf_envs.rendering.side_by_side import SideBySide
 from perf_envs.validation import check_choice, check_count
 

@@ -13,9 +13,9 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from perf_envs.deployment import policy_table
 from perf_envs.dynamics import Dynamics, Shift
 from perf_envs.problem import PerformativeMDP
+from perf_envs.tabular_rounds import policy_table
 from perf_envs.validation import check_numbered_from_zero
 
 #: A table of observations ``[S, ...]``, or several by name.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from perf_envs.exact.values import check_problem, performative_value
 from perf_envs.problem import PerformativeMDP
-from perf_envs.responses.linear_demand import LinearPricingProblem
+from perf_envs.worlds.linear_pricing.response import LinearPricingProblem
 
 DATA = Path(__file__).parent.parent / "data" / "optima"
 #: Two worlds are taken for the same if their performative values agree this well on every probe policy.

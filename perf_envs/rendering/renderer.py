@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from perf_envs.base_env import RENDER_MODES
+from perf_envs.env import RENDER_MODES
 from perf_envs.rendering.canvas import Canvas, Pixels, import_pygame
 from perf_envs.validation import check_choice
 
 if TYPE_CHECKING:
-    from perf_envs.base_env import WorldEnv
+    from perf_envs.env import WorldEnv
 
 Env = TypeVar("Env", bound="WorldEnv")
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from perf_envs.base_env import WorldEnv
+    from perf_envs.env import WorldEnv
 
 
 class SideBySide:

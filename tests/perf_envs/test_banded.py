@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from perf_envs.responses.banded import BandedFactors
+from perf_envs.worlds.gridworld.banded import BandedFactors
 
 
 def columns_of(matrix, width):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from perf_envs.responses.blocks import BlockFactors
+from perf_envs.worlds.gridworld.blocks import BlockFactors
 
 
 def random_chains(seed, n_states=30, n_moves=4, n_blocks=5):

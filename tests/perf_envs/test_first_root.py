@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.polynomial import Polynomial
 
-from perf_envs.responses.first_root import Points, first_root
+from perf_envs.worlds.pricing.first_root import Points, first_root
 
 
 class BoundedPolynomial:

@@ -7,7 +7,7 @@ import torch
 from scipy import integrate, stats
 
 from perf_envs.fit import MISFIT, Fit, add_actions, add_counts
-from perf_envs.responses.linear_demand import clipped_normal_moments
+from perf_envs.worlds.linear_pricing.response import clipped_normal_moments
 from tests.perf_envs.worlds import IDS, make_world, random_policy
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from perf_envs import exact
-from perf_envs.responses import followers
+from perf_envs.worlds.gridworld import response as followers
 from tests.perf_envs.worlds import DATA, dense, make_world, random_policy
 
 WORLD = "PerformativeGridWorld-v0"

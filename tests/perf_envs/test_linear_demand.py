@@ -6,7 +6,7 @@ import torch
 from scipy import integrate, optimize, stats
 
 from perf_envs import LinearPricingProblem
-from perf_envs.responses.linear_demand import clipped_normal_mean
+from perf_envs.worlds.linear_pricing.response import clipped_normal_mean
 
 
 def season(**changes):

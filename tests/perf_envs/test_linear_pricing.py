@@ -17,7 +17,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 import perf_envs
 from perf_envs import PerformativeVectorEnv, WorldEnv
-from perf_envs.linear_pricing import LinearPricing, LinearPricingVectorEnv
+from perf_envs.worlds.linear_pricing.env import LinearPricing, LinearPricingVectorEnv
 from tests.perf_envs.linear_world import ID, TWO, life, make
 
 

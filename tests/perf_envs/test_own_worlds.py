@@ -6,9 +6,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from perf_envs import PerformativeEnv, ResponseMap
-from perf_envs.rendering.matrix import MatrixRenderer
-from perf_envs.responses.robustness import PerceivedResponse
-from perf_envs.softmax_pemdp import SoftmaxPeMDP
+from perf_envs.perception import PerceivedResponse
+from perf_envs.worlds.softmax.env import SoftmaxPeMDP
+from perf_envs.worlds.softmax.render import MatrixRenderer
 from tests.perf_envs.worlds import Corridor, make_world
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from perf_envs.responses import QuantisedResponse
+from perf_envs.perception import QuantisedResponse
 from tests.perf_envs.worlds import random_pemdp
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from perf_envs.responses.followers import FollowerResponse
-from perf_envs.responses.robustness import NoisyResponse, QuantisedResponse
+from perf_envs.perception import NoisyResponse, QuantisedResponse
+from perf_envs.worlds.gridworld.response import FollowerResponse
 from tests.perf_envs.worlds import make_world
 
 GRID, LINEAR, PRICING, SOFTMAX = (

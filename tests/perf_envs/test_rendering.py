@@ -9,7 +9,7 @@ from gymnasium.error import DependencyNotInstalled
 import perf_envs
 from perf_envs.rendering.canvas import Canvas
 from perf_envs.rendering.charts import Axes, RoundHistory, number, ticks
-from perf_envs.rendering.gridworld import cell_characters
+from perf_envs.worlds.gridworld.render import cell_characters
 
 DRAWN_WORLDS = ["PerformativeGridWorld-v0", "PerformativePricing-v0", "SoftmaxPeMDP-v0"]
 HAZARDOUS_GRID = np.where(np.arange(10_000).reshape(100, 100) % 7 == 3, -0.5, -0.01)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from perf_envs.responses.first_root import Segments
-from perf_envs.responses.revision import RevisionBounds
-from perf_envs.responses.season import Season
+from perf_envs.worlds.pricing.first_root import Segments
+from perf_envs.worlds.pricing.revision import RevisionBounds
+from perf_envs.worlds.pricing.season import Season
 from tests.perf_envs.worlds import make_world
 
 INSIDE = np.linspace(0.0, 1.0, 201)

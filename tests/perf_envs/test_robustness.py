@@ -12,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from perf_envs import PerformativeMDP, exact
-from perf_envs.responses import NoisyResponse, PiecewiseLinearResponse, QuantisedResponse, wrap_response
+from perf_envs.perception import NoisyResponse, PiecewiseLinearResponse, QuantisedResponse, wrap_response
 from tests.perf_envs.worlds import IDS, dense, make_world, random_logits, random_pemdp, random_policy
 
 POINTS = [[0.0, 0.0], [0.25, 0.1], [0.75, 0.9], [1.0, 1.0]]

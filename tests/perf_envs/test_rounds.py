@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from perf_envs import World
-from perf_envs.market_world import MarketWorld
+from perf_envs.worlds.linear_pricing.rounds import MarketWorld
 from tests.perf_envs.linear_world import TWO, make
 from tests.perf_envs.worlds import IDS, dense, make_world, random_policy
 

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from perf_envs import Dynamics, PerformativeMDP
-from perf_envs.responses import ConstantResponse
+from perf_envs.problem import ConstantResponse
 
 seeds = st.integers(0, 2**32 - 1)
 examples = settings(max_examples=25, deadline=None, derandomize=True)

@@ -5,7 +5,7 @@ import pytest
 
 from agents.planning import natural_policy_gradient
 from perf_envs import exact
-from perf_envs.theory_worlds import nonconcavity_witness
+from perf_envs.worlds.theory import nonconcavity_witness
 
 #: Linear equations of five states, condition number (1 + gamma) / (1 - gamma) <= 199: a relative 2e-13, and some.
 SOLVED = 1e-12

@@ -16,7 +16,7 @@ import torch
 
 from agents.planning import gradient_ascent
 from perf_envs import exact
-from perf_envs.theory_worlds import vanishing_gradient_chain
+from perf_envs.worlds.theory import vanishing_gradient_chain
 
 LOG3 = math.log(3.0)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perf_envs.pricing import PerformativePricing
+from perf_envs.worlds.pricing.env import PerformativePricing
 from train import verification
 from train.files import write_json, write_text
 from train.plans import Plan

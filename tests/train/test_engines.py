@@ -15,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from agents import PePG, SoftmaxPolicy
 from perf_envs import exact
-from perf_envs.pricing import PerformativePricing
+from perf_envs.worlds.pricing.env import PerformativePricing
 from train.algorithms import ALGORITHMS, Algorithm, find_algorithm
 from train.bench import plan_runs, run_bench
 from train.engines import WorkerLostError, check_engine, in_parallel

@@ -16,7 +16,7 @@ from stable_baselines3 import A2C, PPO
 
 from agents import PePG
 from perf_envs import exact
-from perf_envs.pricing import PerformativePricing
+from perf_envs.worlds.pricing.env import PerformativePricing
 from tests.precision import SINGLE
 from train.algorithms import ALGORITHMS
 from train.cli import main

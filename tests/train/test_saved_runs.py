@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from perf_envs import exact
-from perf_envs.pricing import PerformativePricing
+from perf_envs.worlds.pricing.env import PerformativePricing
 from train.bench import plan_runs, run_bench
 from train.cli import main
 from train.plans import Plan

@@ -11,8 +11,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from perf_envs.linear_pricing import LinearPricing
-from perf_envs.responses.linear_demand import Market
+from perf_envs.worlds.linear_pricing.env import LinearPricing
+from perf_envs.worlds.linear_pricing.response import Market
 from train.report.style import INK, PALETTE
 
 #: How the prices of the closed forms are drawn.

@@ -20,10 +20,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from perf_envs import Dynamics, PerformativeEnv, exact
-from perf_envs.grids import MOVES
-from perf_envs.gridworld import PerformativeGridWorld
-from perf_envs.linear_pricing import LinearPricing
-from perf_envs.pricing import PerformativePricing
+from perf_envs.worlds.gridworld.env import PerformativeGridWorld
+from perf_envs.worlds.gridworld.grids import MOVES
+from perf_envs.worlds.linear_pricing.env import LinearPricing
+from perf_envs.worlds.pricing.env import PerformativePricing
 from train.report.linear_pricing_figure import CAPTION, draw_prices, legend
 from train.report.style import INK, MUTED, RULE, new_figure
 from train.report.summary import WorldResults

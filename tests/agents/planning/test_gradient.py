@@ -6,7 +6,7 @@ import torch
 
 from agents.planning import gradient_ascent
 from perf_envs import exact
-from perf_envs.responses import ConstantResponse
+from perf_envs.problem import ConstantResponse
 from tests.perf_envs.worlds import make_world, random_policy
 
 unfinished = pytest.mark.filterwarnings("ignore:gradient_ascent stopped before it converged:UserWarning")

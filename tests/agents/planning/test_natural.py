@@ -6,7 +6,7 @@ import torch
 
 from agents.planning import gradient_ascent, natural_policy_gradient
 from perf_envs import exact
-from perf_envs.theory_worlds import nonconcavity_witness
+from perf_envs.worlds.theory import nonconcavity_witness
 from tests.perf_envs.worlds import make_world, random_policy
 
 unfinished = pytest.mark.filterwarnings(r"ignore:\w+ stopped before it converged:UserWarning")

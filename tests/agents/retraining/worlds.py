@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from perf_envs import Dynamics, PerformativeMDP
-from perf_envs.grids import perturbed_grids
+from perf_envs.worlds.gridworld.grids import perturbed_grids
 from tests.perf_envs.worlds import DATA, make_world
 
 GRID, PRICING, SOFTMAX = "PerformativeGridWorld-v0", "PerformativePricing-v0", "SoftmaxPeMDP-v0"

@@ -10,14 +10,14 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from perf_envs.base_env import RESET_FIRST, WorldEnv
 from perf_envs.dynamics import Shift
+from perf_envs.env import RESET_FIRST, WorldEnv
 from perf_envs.gaussian_policies import check_table, gaussian_policy
-from perf_envs.market_world import MarketWorld
-from perf_envs.responses.linear_demand import LinearPricingProblem, Market
 from perf_envs.rounds import Deployment
 from perf_envs.seasons import Season
 from perf_envs.vector import PerformativeVectorEnv
+from perf_envs.worlds.linear_pricing.response import LinearPricingProblem, Market
+from perf_envs.worlds.linear_pricing.rounds import MarketWorld
 
 __all__ = ["LinearPricing", "LinearPricingProblem", "LinearPricingVectorEnv", "Market"]
 
@@ -67,7 +67,7 @@ class LinearPricing(Season, WorldEnv):
 
     ## References
     Demand is the linear model of performative prediction (Perdomo et al., "Performative Prediction", ICML 2020) turned
-    into a pricing season; the closed forms are derived in :mod:`perf_envs.responses.linear_demand`.
+    into a pricing season; the closed forms are derived in :mod:`perf_envs.worlds.linear_pricing.response`.
 
     ## Version History
     * v0: initial version.
@@ -197,7 +197,7 @@ class LinearPricing(Season, WorldEnv):
         return {"price": self.world.sampler.prices(action), "demand": outcome}
 
     def _make_renderer(self) -> Any:
-        from perf_envs.rendering.linear_pricing import LinearPricingRenderer
+        from perf_envs.worlds.linear_pricing.render import LinearPricingRenderer
 
         return LinearPricingRenderer(self)
 

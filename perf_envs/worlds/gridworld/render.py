@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from perf_envs.grids import CELLS, MOVES
 from perf_envs.rendering.canvas import (
     AGENT,
     BODY,
@@ -29,9 +28,10 @@ from perf_envs.rendering.canvas import (
 )
 from perf_envs.rendering.charts import RoundHistory, bound, header, heading, number
 from perf_envs.rendering.renderer import Renderer
+from perf_envs.worlds.gridworld.grids import CELLS, MOVES
 
 if TYPE_CHECKING:
-    from perf_envs.gridworld import PerformativeGridWorld
+    from perf_envs.worlds.gridworld.env import PerformativeGridWorld
 
 _MOVE_NAMES = ("left", "right", "up", "down")
 _MOVE_SIGNS = "<>^v"
@@ -47,7 +47,7 @@ _ARROWS_FROM, _TEXT_FROM = 16, 44
 
 
 class GridWorldRenderer(Renderer["PerformativeGridWorld"]):
-    """Draws a :class:`perf_envs.gridworld.PerformativeGridWorld`."""
+    """Draws a :class:`perf_envs.worlds.gridworld.env.PerformativeGridWorld`."""
 
     title = "Performative gridworld"
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from perf_envs.deployment import Deployment
-from perf_envs.performative_env import PerformativeEnv
+from perf_envs.perception import Wrapping
 from perf_envs.problem import PerformativeMDP
-from perf_envs.responses.customers import CustomerResponse
-from perf_envs.responses.robustness import Wrapping
 from perf_envs.seasons import Season
+from perf_envs.tabular_env import PerformativeEnv
+from perf_envs.tabular_rounds import Deployment
 from perf_envs.validation import check_count, check_number
 from perf_envs.vector import PerformativeVectorEnv
+from perf_envs.worlds.pricing.response import CustomerResponse
 
 
 class PerformativePricing(Season, PerformativeEnv):
@@ -111,7 +111,7 @@ class PerformativePricing(Season, PerformativeEnv):
         return {"price": self.prices[action], "sale": outcome == 0}
 
     def _make_renderer(self) -> Any:
-        from perf_envs.rendering.pricing import PricingRenderer
+        from perf_envs.worlds.pricing.render import PricingRenderer
 
         return PricingRenderer(self)
 

@@ -26,9 +26,9 @@ from torch.autograd.function import once_differentiable
 
 from perf_envs.dynamics import Dynamics
 from perf_envs.problem import ResponseMap
-from perf_envs.responses.banded import BandedFactors
-from perf_envs.responses.blocks import BlockFactors
 from perf_envs.validation import check_number
+from perf_envs.worlds.gridworld.banded import BandedFactors
+from perf_envs.worlds.gridworld.blocks import BlockFactors
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perf_envs.deployment import Deployment
-from perf_envs.grids import GridLike, check_goal, next_states, perturbed_grids, read_grid, start_cells
-from perf_envs.performative_env import PerformativeEnv
+from perf_envs.perception import Wrapping
 from perf_envs.problem import PerformativeMDP
-from perf_envs.responses.followers import NO_INTERVENTION, FollowerResponse
-from perf_envs.responses.robustness import Wrapping
+from perf_envs.tabular_env import PerformativeEnv
+from perf_envs.tabular_rounds import Deployment
 from perf_envs.validation import check_count, check_number
 from perf_envs.vector import PerformativeVectorEnv
+from perf_envs.worlds.gridworld.grids import GridLike, check_goal, next_states, perturbed_grids, read_grid, start_cells
+from perf_envs.worlds.gridworld.response import NO_INTERVENTION, FollowerResponse
 
 
 class PerformativeGridWorld(PerformativeEnv):
@@ -106,7 +106,7 @@ class PerformativeGridWorld(PerformativeEnv):
         return {"intervention": outcome != NO_INTERVENTION}
 
     def _make_renderer(self) -> Any:
-        from perf_envs.rendering.gridworld import GridWorldRenderer
+        from perf_envs.worlds.gridworld.render import GridWorldRenderer
 
         return GridWorldRenderer(self)
 

@@ -13,7 +13,7 @@ from perf_envs.rendering.charts import Axes, RoundHistory, header, heading, labe
 from perf_envs.rendering.renderer import Renderer
 
 if TYPE_CHECKING:
-    from perf_envs.linear_pricing import LinearPricing
+    from perf_envs.worlds.linear_pricing.env import LinearPricing
 
 Floats = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ class _Sale(NamedTuple):
 
 
 class LinearPricingRenderer(Renderer["LinearPricing"]):
-    """Draws a :class:`perf_envs.linear_pricing.LinearPricing`.
+    """Draws a :class:`perf_envs.worlds.linear_pricing.env.LinearPricing`.
 
     Pictures show the first product, text all of them. The environment knows its present period only, so the season is
     what was drawn of it: periods in which nothing was drawn stay empty.

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from perf_envs.deployment import Deployment
-from perf_envs.performative_env import PerformativeEnv
+from perf_envs.perception import Wrapping
 from perf_envs.problem import PerformativeMDP
-from perf_envs.responses.robustness import Wrapping
-from perf_envs.responses.softmax import SoftmaxResponse
+from perf_envs.tabular_env import PerformativeEnv
+from perf_envs.tabular_rounds import Deployment
 from perf_envs.validation import check_count
 from perf_envs.vector import PerformativeVectorEnv
+from perf_envs.worlds.softmax.response import SoftmaxResponse
 
 
 class SoftmaxPeMDP(PerformativeEnv):
@@ -94,7 +94,7 @@ class SoftmaxPeMDP(PerformativeEnv):
         )
 
     def _make_renderer(self) -> Any:
-        from perf_envs.rendering.matrix import MatrixRenderer
+        from perf_envs.worlds.softmax.render import MatrixRenderer
 
         return MatrixRenderer(self)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from perf_envs.responses.customers import CustomerResponse
+    from perf_envs.worlds.pricing.response import CustomerResponse
 
 
 class Season:

@@ -13,8 +13,8 @@ Some policies (high prices that fall once the first units are gone) admit severa
 it reaches from ``base_willingness``: the first fixed point in the direction in which expectations are revised there.
 
 It is found however steep the market is: parts of the way are passed over only where bounds exclude a fixed point
-(:mod:`perf_envs.responses.revision`). Where ``w`` comes within rounding of what it would be revised to, without passing
-it, it settles there.
+(:mod:`perf_envs.worlds.pricing.revision`). Where ``w`` comes within rounding of what it would be revised to, without
+passing it, it settles there.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from torch import Tensor
 
 from perf_envs.dynamics import Dynamics
 from perf_envs.problem import ResponseMap
-from perf_envs.responses.first_root import first_root
-from perf_envs.responses.revision import RevisionBounds
-from perf_envs.responses.season import Season
 from perf_envs.validation import check_count, check_number
+from perf_envs.worlds.pricing.first_root import first_root
+from perf_envs.worlds.pricing.revision import RevisionBounds
+from perf_envs.worlds.pricing.season import Season
 
 #: The steps in which the search for the first fixed point begins, as shares of the way to the last possible one.
 _STEPS = np.linspace(0.0, 1.0, 129)

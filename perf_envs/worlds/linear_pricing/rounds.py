@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from perf_envs.dynamics import Shift
 from perf_envs.fit import Fit, add_actions
-from perf_envs.responses.linear_demand import LinearPricingProblem, Market, clipped_normal_moments
 from perf_envs.rounds import Deployment, Rounds
+from perf_envs.worlds.linear_pricing.response import LinearPricingProblem, Market, clipped_normal_moments
 
 Floats = NDArray[np.float64]
 

@@ -9,11 +9,11 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from perf_envs.base_env import RESET_FIRST, WorldEnv
-from perf_envs.deployment import Deployment, World, policy_table
 from perf_envs.dynamics import Dynamics, Shift
+from perf_envs.env import RESET_FIRST, WorldEnv
+from perf_envs.perception import Wrapping, wrap_response
 from perf_envs.problem import PerformativeMDP
-from perf_envs.responses.robustness import Wrapping, wrap_response
+from perf_envs.tabular_rounds import Deployment, World, policy_table
 
 
 class PerformativeEnv(WorldEnv):
@@ -28,11 +28,11 @@ class PerformativeEnv(WorldEnv):
 
     Args:
         problem: the performative Markov decision process behind the world.
-        deployment: ``"observed"`` or ``"declared"``, see :class:`perf_envs.deployment.World`.
-        round_length: steps in an observed round, see :class:`perf_envs.deployment.World`.
+        deployment: ``"observed"`` or ``"declared"``, see :class:`perf_envs.tabular_rounds.World`.
+        round_length: steps in an observed round, see :class:`perf_envs.tabular_rounds.World`.
         adaptation_rate: share of the world that answers a deployment at once.
         response_wrapper: makes the answer piecewise linear, quantised or noisy: a name, a dictionary such as
-            ``{"name": "quantised", "levels": 5}``, or a list of these (:mod:`perf_envs.responses.robustness`).
+            ``{"name": "quantised", "levels": 5}``, or a list of these (:mod:`perf_envs.perception`).
         render_mode: one of ``metadata["render_modes"]`` or ``None``.
     """
 

@@ -29,7 +29,7 @@ from perf_envs.rendering.renderer import Renderer
 
 if TYPE_CHECKING:
     from perf_envs.dynamics import Dynamics
-    from perf_envs.softmax_pemdp import SoftmaxPeMDP
+    from perf_envs.worlds.softmax.env import SoftmaxPeMDP
 
 Table = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ _TEXT_STATES = 16
 
 
 class MatrixRenderer(Renderer["SoftmaxPeMDP"]):
-    """Draws a :class:`perf_envs.softmax_pemdp.SoftmaxPeMDP`, or any small tabular world without a shape of its own."""
+    """Draws a :class:`SoftmaxPeMDP`, or any small tabular world without a shape of its own."""
 
     title = "Softmax PeMDP"
 

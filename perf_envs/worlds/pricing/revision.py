@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from perf_envs.responses.first_root import Points, Segments
-from perf_envs.responses.season import Season
+from perf_envs.worlds.pricing.first_root import Points, Segments
+from perf_envs.worlds.pricing.season import Season
 
 Floats = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 class RevisionBounds:
     """``g(w)`` of one policy on the way up from ``base_willingness``, or ``-g(w)`` on the way down.
 
-    A :class:`perf_envs.responses.first_root.BoundedFunction`; what is known at a point is ``S [H, N]``.
+    A :class:`perf_envs.worlds.pricing.first_root.BoundedFunction`; what is known at a point is ``S [H, N]``.
 
     Args:
         season: the policy, without gradient, in a market whose ``shift`` is above 0.

@@ -37,8 +37,8 @@ from perf_envs.rendering.charts import (
 from perf_envs.rendering.renderer import Renderer
 
 if TYPE_CHECKING:
-    from perf_envs.pricing import PerformativePricing
-    from perf_envs.responses.customers import CustomerResponse
+    from perf_envs.worlds.pricing.env import PerformativePricing
+    from perf_envs.worlds.pricing.response import CustomerResponse
 
 _UNREACHABLE: Colour = (232, 232, 234)
 _DASH, _DOTS = 6.0, 2.0
@@ -53,7 +53,7 @@ class _Sale(NamedTuple):
 
 
 class PricingRenderer(Renderer["PerformativePricing"]):
-    """Draws a :class:`perf_envs.pricing.PerformativePricing`.
+    """Draws a :class:`perf_envs.worlds.pricing.env.PerformativePricing`.
 
     The environment knows its present state only, so the season is what was drawn of it: periods in which nothing was
     drawn stay empty.

@@ -1,0 +1,1 @@
+"""The worlds, a folder each: environment, response to the deployed policy, picture."""

@@ -1,0 +1,1 @@
+"""Everything about the market with linear demand and continuous prices."""

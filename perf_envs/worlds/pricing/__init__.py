@@ -1,0 +1,1 @@
+"""Everything about the selling season with customers who learn prices."""

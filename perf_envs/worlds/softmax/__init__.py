@@ -1,0 +1,1 @@
+"""Everything about random worlds of the softmax family."""
