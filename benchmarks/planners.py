@@ -7,7 +7,6 @@ from pathlib import Path
 import gymnasium as gym
 import torch
 
-import perf_envs
 from agents.planning import (
     conservative_policy_iteration,
     gradient_ascent,
@@ -17,8 +16,10 @@ from agents.planning import (
     policy_iteration,
     value_iteration,
 )
-from perf_envs import exact
+from perf_envs import WORLDS, PerformativeEnv, exact
 
+#: Worlds with finitely many states and actions.
+TABULAR = [env_id for env_id in WORLDS if isinstance(gym.make(env_id).unwrapped, PerformativeEnv)]
 PAGE = Path(__file__).parent.parent / "docs" / "planners.md"
 
 PLANNERS = {
@@ -77,8 +78,8 @@ def iterate_best_responses(problem):
 def main():
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", UserWarning)  # planners that stop before they converge say so
-    problems = [gym.make(world).unwrapped.problem for world in perf_envs.WORLDS]
-    lines = [f"| planner | {' | '.join(perf_envs.WORLDS)} |", "|---" * (1 + len(problems)) + "|"]
+    problems = [gym.make(world).unwrapped.problem for world in TABULAR]
+    lines = [f"| planner | {' | '.join(TABULAR)} |", "|---" * (1 + len(problems)) + "|"]
     for label, planner in PLANNERS.items():
         lines.append(row(label, lambda problem, planner=planner: planner(problem).value, problems))
         print(lines[-1], flush=True)
@@ -89,7 +90,7 @@ def main():
 
 def price_of_starts(problems):
     """Return a table of what more starts cost and bring."""
-    lines = [f"| starts | {' | '.join(perf_envs.WORLDS)} |", "|---" * (1 + len(problems)) + "|"]
+    lines = [f"| starts | {' | '.join(TABULAR)} |", "|---" * (1 + len(problems)) + "|"]
     single = [None] * len(problems)
     for n_starts in STARTS:
         cells = []

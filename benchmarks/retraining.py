@@ -32,8 +32,11 @@ from agents.retraining import (
     repeated_retraining,
     stability_bound,
 )
+from perf_envs import WORLDS, PerformativeEnv
 from train.report.style import INK, LINES, MARKERS, PALETTE, drawing, new_figure
 
+#: Worlds with finitely many states and actions.
+TABULAR = [env_id for env_id in WORLDS if isinstance(gym.make(env_id).unwrapped, PerformativeEnv)]
 FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 DATA = Path(__file__).parent.parent / "tests" / "data"
 GRID, SOFTMAX = "PerformativeGridWorld-v0", "SoftmaxPeMDP-v0"
@@ -230,7 +233,7 @@ def stability():
     warnings.simplefilter("ignore", UserWarning)
     print("| world | weight | settled | J | stability gap | explained | regularised gap | worst case | J of PePG |")
     print("|---" * 9 + "|")
-    for name in perf_envs.WORLDS:
+    for name in TABULAR:
         problem = world(name)
         optimum = pepg(problem).value
         for weight in (1.0, 0.1, 0.01, 0.0):

@@ -23,7 +23,10 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 import perf_envs
 from agents import SB3VecEnv, make_vec_env
+from perf_envs import WORLDS, PerformativeEnv
 
+#: Worlds with finitely many states and actions.
+TABULAR = [env_id for env_id in WORLDS if isinstance(gym.make(env_id).unwrapped, PerformativeEnv)]
 GRID = "PerformativeGridWorld-v0"
 N_VECTOR, N_SB3 = 4096, 1024
 
@@ -108,7 +111,7 @@ def vector_envs(repeats):
         rows[f"gridworld, {mode.value}"] = native(autoreset_mode=mode)
     # Each round 1000 actions in total, as few as one agent alone has: the world answers at every step.
     rows["gridworld, round_length=1: an answer at every step"] = native(round_length=1)
-    for env_id in perf_envs.WORLDS:
+    for env_id in TABULAR:
         rows[f"{env_id}, deployments declared"] = native(env_id, deployment="declared")
     counts = [50] * len(rows)
     counts[4] = 3
@@ -124,14 +127,14 @@ def sync_vector_env(repeats):
 
 def scalar_envs(repeats):
     rows = {"FrozenLake-v1": gym.make("FrozenLake-v1")}
-    for env_id in perf_envs.WORLDS:
+    for env_id in TABULAR:
         for deployment in ("observed", "declared"):
             rows[f"{env_id}, {deployment}"] = gym.make(env_id, deployment=deployment)
     compare("Scalar environments", {name: scalar_steps(env) for name, env in rows.items()}, 4000, repeats)
 
 
 def sb3(repeats):
-    for env_id in perf_envs.WORLDS:
+    for env_id in TABULAR:
 
         def adapted(env_id=env_id):
             return SB3VecEnv(native(env_id, N_SB3, autoreset_mode=AutoresetMode.SAME_STEP))

@@ -10,7 +10,7 @@ Dense worlds have one outcome per state (``K = S``).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +42,7 @@ class Dynamics(PickledByValue):
         outcome_rewards: float64, broadcastable to ``[S, A, K]``: the reward paid when outcome ``k`` happens. ``None``
             where a step pays ``rewards[s, a]`` whatever happens.
         absorbing: bool ``[S]``: states in which an episode has ended. They lead to themselves and pay 0.
-        answer: the world's answer in its own terms (intervention probabilities, willingness to pay), by name.
+        latents: the response in the world's own terms (intervention probabilities, willingness to pay), by name.
         gamma: discount the world is judged with, if it is known.
         rho: float64 ``[S]``, start distribution, if it is known.
 
@@ -55,13 +55,13 @@ class Dynamics(PickledByValue):
     rewards: Tensor
     outcome_rewards: Tensor | None = None
     absorbing: Tensor = field(default_factory=lambda: torch.tensor(False))
-    answer: Mapping[str, Tensor] = field(default_factory=dict)
+    latents: Mapping[str, Tensor] = field(default_factory=dict)
     gamma: float | None = None
     rho: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Validate every field."""
-        if self.absorbing.dim() == 0:  # one answer for all states
+        if self.absorbing.dim() == 0:  # the same for all states
             object.__setattr__(self, "absorbing", self.absorbing.expand(len(self.successors)))
         _check_shapes(self)
         check_distributions("probs", self.probs, "state and action")
@@ -118,8 +118,14 @@ class Dynamics(PickledByValue):
 
     def detach(self) -> Dynamics:
         """Return the same dynamics without autograd history."""
-        answer = {name: value.detach() for name, value in self.answer.items()}
-        return replace(self, probs=self.probs.detach(), rewards=self.rewards.detach(), answer=answer)
+        latents = {name: value.detach() for name, value in self.latents.items()}
+        return self.trusted(probs=self.probs.detach(), rewards=self.rewards.detach(), latents=latents)
+
+    def trusted(self, **changes: object) -> Dynamics:
+        """Return dynamics with some fields changed by somebody who knows that they stay valid: nothing is checked."""
+        twin = object.__new__(Dynamics)
+        twin.__dict__.update(self.__dict__ | changes)
+        return twin
 
     def policy_chain(self, pi: Tensor) -> tuple[Tensor, Tensor]:
         """Return the Markov chain of ``pi`` as successors ``[S, M]`` and probabilities ``[S, M]``, differentiable.
@@ -155,11 +161,10 @@ class Dynamics(PickledByValue):
         def blend(old: Tensor, new: Tensor) -> Tensor:
             return torch.lerp(old, new, weight)
 
-        return replace(
-            other,
+        return other.trusted(
             probs=blend(self.probs, other.probs),
             rewards=blend(self.rewards, other.rewards),
-            answer={name: blend(self.answer[name], value) for name, value in other.answer.items()},
+            latents={name: blend(self.latents[name], value) for name, value in other.latents.items()},
         )
 
     def shift_from(self, other: Dynamics) -> Shift:

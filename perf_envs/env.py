@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from perf_envs import copies
 from perf_envs.dynamics import Shift
+from perf_envs.policies.base import PolicySpace
+from perf_envs.problem import Problem
 from perf_envs.rounds import Deployment, Rounds
 from perf_envs.sampling import cumulative
 from perf_envs.validation import check_choice
@@ -32,6 +34,31 @@ class Played(NamedTuple):
     """What was paid."""
 
 
+@runtime_checkable
+class Performative(Protocol):
+    """What makes an environment performative. That its response is known (``problem``) is no part of it.
+
+    Environments of others need no more than ``deploy``; what else of this they have is used.
+    """
+
+    @property
+    def round(self) -> int:
+        """Number of deployments so far."""
+
+    @property
+    def policies(self) -> PolicySpace[Any]:
+        """The policies that can be deployed."""
+
+    def deploy(self, policy: Any) -> Shift:
+        """Deploy a policy: the environment responds and a new round starts; return how far it moved."""
+
+    def redeploy(self) -> Shift:
+        """Deploy the policy deployed last again."""
+
+    def set_deployment(self, mode: Deployment) -> None:
+        """Choose whether the environment watches the actions or waits to be told."""
+
+
 class WorldEnv(gym.Env[Any, Any]):
     """A Gymnasium environment around a world: rounds, seeds, rendering.
 
@@ -40,7 +67,8 @@ class WorldEnv(gym.Env[Any, Any]):
     :class:`perf_envs.rendering.renderer.Renderer`; one that does not offers no render modes.
 
     Args:
-        world: what remembers the deployments.
+        problem: what is known about the world.
+        rounds: what remembers the deployments.
         start: start distribution over the states, ``[S]``.
         absorbing: whether a state ends the episode, ``[S]``.
         observation_space: of one agent.
@@ -50,7 +78,7 @@ class WorldEnv(gym.Env[Any, Any]):
 
     metadata: dict[str, Any] = {"render_modes": [], "render_fps": 4}  # noqa: RUF012
 
-    problem: Any
+    problem: Problem[Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Offer the renderer's modes where a subclass brings a renderer and does not say itself what it offers."""
@@ -60,7 +88,8 @@ class WorldEnv(gym.Env[Any, Any]):
 
     def __init__(
         self,
-        world: Rounds[Any],
+        problem: Problem[Any],
+        rounds: Rounds[Any],
         start: NDArray[np.float64],
         absorbing: NDArray[np.bool_],
         observation_space: spaces.Space[Any],
@@ -68,7 +97,7 @@ class WorldEnv(gym.Env[Any, Any]):
         render_mode: str | None = None,
     ) -> None:
         self._check_render_mode(render_mode)
-        self.world = world
+        self.problem, self.rounds = problem, rounds
         self.observation_space = observation_space
         self.action_space = action_space
         self.render_mode = render_mode
@@ -86,15 +115,60 @@ class WorldEnv(gym.Env[Any, Any]):
     @property
     def round(self) -> int:
         """Number of deployments so far."""
-        return self.world.round
+        return self.rounds.round
 
     def set_deployment(self, mode: Deployment) -> None:
         """Switch between ``"observed"`` and ``"declared"`` deployments; the world itself stays as it is."""
-        self.world.set_deployment(mode)
+        self.rounds.set_deployment(mode)
+
+    @property
+    def adaptation_rate(self) -> float:
+        """Share of the world that responds to a deployment at once."""
+        return self.rounds.adaptation_rate
+
+    @property
+    def gamma(self) -> float:
+        """The world's own discount."""
+        return self.problem.gamma
+
+    @property
+    def dynamics(self) -> Any:
+        """What is in force: the dynamics of a tabular world, the demand of a market."""
+        return self.rounds.dynamics
+
+    @property
+    def policies(self) -> PolicySpace[Any]:
+        """The policies that can be deployed."""
+        return self.problem.policies
+
+    @property
+    def query_observations(self) -> Any:
+        """What an agent sees in every state, ``[Q, ...]``, a copy: where a deployed policy is asked what it does."""
+        return self.policies.observations.copy()
+
+    def deploy(self, policy: Any, response: Any = None) -> Shift:
+        """Deploy a policy: the world responds and a new round starts.
+
+        Works in both deployment modes; in observed mode it also restarts the count of observed steps.
+
+        Args:
+            policy: in any form that :attr:`policies` reads, such as a table ``[S, A]``, a callable
+                ``observation -> probabilities``, or a Stable-Baselines3 model.
+            response: ``problem.response(policy)``, where it is known already.
+
+        Returns:
+            How far the world moved.
+
+        Raises:
+            ValueError: not a policy, wrong shape, NaN, negative or unnormalised rows, prices out of range; the world is
+                left as it was.
+        """
+        shift: Shift = self.rounds.deploy(self.policies.read(policy), response)
+        return shift
 
     def redeploy(self) -> Shift:
         """Hand the policy deployed last to the world again: a new round starts; return how far the world moved."""
-        return self.world.redeploy()
+        return self.rounds.redeploy()
 
     @property
     def played(self) -> Played:
@@ -103,7 +177,7 @@ class WorldEnv(gym.Env[Any, Any]):
 
     def await_deployment(self, reason: str) -> None:
         """Warn at the next step under declared deployments that nothing is deployed, unless something is before."""
-        self.world.await_deployment(reason)
+        self.rounds.await_deployment(reason)
 
     def misfit(self, close: bool = False) -> str | None:
         """Return in words how the actions played under declared deployments differ from the policies deployed.
@@ -117,22 +191,22 @@ class WorldEnv(gym.Env[Any, Any]):
         Returns:
             ``None`` if the actions may well come from these policies (:mod:`perf_envs.fit`).
         """
-        return self.world.misfit(close)
+        return self.rounds.misfit(close)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; with a seed, restart the world at round 0 as well. There are no options."""
         super().reset(seed=seed)
-        self.world.wait(self._n_steps)
+        self.rounds.wait(self._n_steps)
         if not self._n_steps:
-            copies.begin(self.world)
+            copies.begin(self.rounds)
         if seed is not None:
-            self.world.restart(seed)
+            self.rounds.restart(seed)
         self.state = int(self._start.searchsorted(self.np_random.random(), side="right"))
         self._needs_reset = False
         self._last = {}
         if self.render_mode == "human":
             self.render()
-        return self._observation(self.state), {"round": self.world.round}
+        return self._observation(self.state), {"round": self.rounds.round}
 
     def _observation(self, state: Any) -> Any:
         """Return what the agent sees of a state, or of ``n`` states given as an array."""

@@ -1,9 +1,9 @@
-"""Performative Markov decision processes: the mathematical object behind every world. No state, no randomness."""
+"""Performative problems: the mathematical object behind a world. No state, no randomness."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,15 +11,59 @@ from torch import Tensor
 
 from perf_envs.dynamics import Dynamics
 from perf_envs.pickling import PickledByValue
+from perf_envs.policies.base import Policy, PolicySpace
+from perf_envs.policies.tabular import Table, TablePolicies
 from perf_envs.validation import as_floats, as_policy, check_count, check_distributions, check_number
+
+if TYPE_CHECKING:
+    from perf_envs.exact.optima import BestKnown
+
+P = TypeVar("P", bound=Policy)
+
+
+@runtime_checkable
+class Problem(Protocol[P]):
+    """What may be known about a performative environment: how it responds to a policy, and what policies are worth.
+
+    An environment that offers one has it as its attribute ``problem``. Policies are those of ``policies``, in any form
+    that it reads. ``value``, ``stability_gap`` and ``best_known`` return ``None`` where nothing is known.
+    """
+
+    gamma: float
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the response to a deployment is drawn; ``response`` is then the one without chance."""
+
+    @property
+    def policies(self) -> PolicySpace[P]:
+        """The policies that can be deployed."""
+
+    def response(self, policy: Any) -> Any:
+        """Return the response to a policy (a :class:`perf_envs.rounds.Response`), with gradient where it has one."""
+
+    def unshifted(self) -> Any:
+        """Return what is in force before any deployment."""
+
+    def reward_range(self, response: Any) -> tuple[float, float]:
+        """Return the lowest and the highest expected reward of a step in a response."""
+
+    def value(self, policy: Any) -> float | None:
+        """Return the performative value of a policy."""
+
+    def stability_gap(self, policy: Any) -> float | None:
+        """Return what the best policy in the response to a policy would earn more than the policy itself."""
+
+    def best_known(self) -> BestKnown | None:
+        """Return the best policy known."""
 
 
 class ResponseMap(PickledByValue):
-    """How a world answers a deployed policy: a differentiable map ``pi -> Dynamics``.
+    """How a world responds to a deployed policy: a differentiable map ``pi -> Dynamics``.
 
     Subclasses implement :meth:`respond`, and :meth:`unshifted` where the world before the first deployment is not the
-    answer to the uniform policy. Where deployments are answered at random (``is_random``) they implement :meth:`draw`
-    and :meth:`realisations` as well.
+    response to the uniform policy. Where it is random (``is_random``) they implement :meth:`draw` and
+    :meth:`realisations` as well.
     """
 
     n_states: int
@@ -27,19 +71,19 @@ class ResponseMap(PickledByValue):
     is_random: bool = False
 
     def __call__(self, pi: object) -> Dynamics:
-        """Check the policy ``[S, A]`` and return the world's answer to it."""
+        """Check the policy ``[S, A]`` and return the world's response to it."""
         return self.respond(as_policy(pi, self.n_states, self.n_actions))
 
     def respond(self, pi: Tensor) -> Dynamics:
-        """Return the answer to a valid float64 policy table ``[S, A]``."""
-        raise NotImplementedError(f"{type(self).__name__} must implement respond(pi), the world's answer to a policy")
+        """Return the response to a valid float64 policy table ``[S, A]``."""
+        raise NotImplementedError(f"{type(self).__name__} must implement respond(pi), the world's response to a policy")
 
     def unshifted(self) -> Dynamics:
         """Return the world before anything was deployed."""
         return self.respond(torch.full((self.n_states, self.n_actions), 1.0 / self.n_actions, dtype=torch.float64))
 
     def draw(self, pi: Tensor, rng: np.random.Generator) -> Dynamics:
-        """Return the answer to one deployment of a valid policy table, which may be random."""
+        """Return the response to one deployment of a valid policy table, which may be random."""
         return self.respond(pi)
 
     def realisations(self) -> tuple[ResponseMap, ...]:
@@ -51,7 +95,7 @@ class ConstantResponse(ResponseMap):
     """A world that stands still: differentiable, with gradient zero.
 
     Args:
-        dynamics: the answer to every policy.
+        dynamics: the response to every policy.
     """
 
     def __init__(self, dynamics: Dynamics) -> None:
@@ -60,7 +104,7 @@ class ConstantResponse(ResponseMap):
 
     def respond(self, pi: Tensor) -> Dynamics:
         """Return the same dynamics for every ``pi``."""
-        return replace(self.dynamics, rewards=self.dynamics.rewards + 0.0 * pi)
+        return self.dynamics.trusted(rewards=self.dynamics.rewards + 0.0 * pi)
 
 
 class _FunctionResponse(ResponseMap):
@@ -77,8 +121,8 @@ class PerformativeMDP(PickledByValue):
     """A performative Markov decision process: a response map, a start distribution and a discount.
 
     Args:
-        response: a :class:`ResponseMap`, or any callable ``pi -> Dynamics`` (its unshifted world is its answer to the
-            uniform policy).
+        response: a :class:`ResponseMap`, or any callable ``pi -> Dynamics`` (its unshifted world is its response to
+            the uniform policy).
         rho: start distribution ``[S]``.
         gamma: discount in (0, 1).
         n_actions: number of actions; needed only where ``response`` is a plain callable, which cannot be asked.
@@ -119,22 +163,33 @@ class PerformativeMDP(PickledByValue):
         """Number of actions ``A``."""
         return self.response_map.n_actions
 
+    @property
+    def policies(self) -> TablePolicies:
+        """The policies that can be deployed: tables ``[S, A]``."""
+        return TablePolicies(self.n_states, self.n_actions)
+
     def response(self, pi: object) -> Dynamics:
-        """Return the world's answer to ``pi [S, A]``: dynamics that carry the gradient with respect to ``pi``."""
-        return self._complete(self.response_map(pi))
+        """Return the response to ``pi [S, A]``: dynamics that carry the gradient with respect to ``pi``."""
+        return self._complete(self.response_map.respond(self._checked(pi)))
 
     def draw(self, pi: object, rng: np.random.Generator) -> Dynamics:
-        """Return the world's answer to one deployment: :meth:`response`, unless the world answers at random."""
-        return self._complete(self.response_map.draw(as_policy(pi, self.n_states, self.n_actions), rng))
+        """Return the response to one deployment: :meth:`response`, unless the world responds at random."""
+        return self._complete(self.response_map.draw(self._checked(pi), rng))
+
+    def _checked(self, pi: object) -> Tensor:
+        """Return a policy as a tensor; a :class:`perf_envs.policies.Table` has been checked when it was made."""
+        if isinstance(pi, Table) and pi.probs.shape == (self.n_states, self.n_actions):
+            return pi.tensor()
+        return as_policy(pi, self.n_states, self.n_actions)
 
     @property
     def is_random(self) -> bool:
-        """Whether the world answers deployments at random."""
+        """Whether the world responds to deployments at random."""
         return self.response_map.is_random
 
     @property
     def realisations(self) -> tuple[PerformativeMDP, ...]:
-        """The problems over which exact values are averaged: this one, unless the world answers at random."""
+        """The problems over which exact values are averaged: this one, unless the world responds at random."""
         if not self.is_random:
             return (self,)
         return tuple(PerformativeMDP(one, self.rho, self.gamma) for one in self.response_map.realisations())
@@ -146,4 +201,29 @@ class PerformativeMDP(PickledByValue):
     def _complete(self, dynamics: Dynamics) -> Dynamics:
         if dynamics.n_states != self.n_states:
             raise ValueError(f"the response has {dynamics.n_states} states but rho has {self.n_states}")
-        return replace(dynamics, gamma=self.gamma, rho=self.rho)
+        return dynamics.trusted(gamma=self.gamma, rho=self.rho)
+
+    # -- what policies are worth ----------------------------------------------------------------------------------
+
+    def reward_range(self, response: Dynamics) -> tuple[float, float]:
+        """Return the lowest and the highest expected reward of all states and actions."""
+        return float(response.rewards.min()), float(response.rewards.max())
+
+    def value(self, policy: object) -> float:
+        """Return the performative value of a policy, exactly; see :func:`perf_envs.exact.performative_value`."""
+        from perf_envs import exact
+
+        with torch.no_grad():
+            return float(exact.performative_value(self, self.policies.read(policy)))
+
+    def stability_gap(self, policy: object) -> float:
+        """Return the stability gap of a policy, exactly; see :func:`perf_envs.exact.stability_gap`."""
+        from perf_envs import exact
+
+        return exact.stability_gap(self, self.policies.read(policy))
+
+    def best_known(self) -> BestKnown | None:
+        """Return the best policy shipped for this world, ``None`` if there is none."""
+        from perf_envs.exact.optima import find_shipped
+
+        return find_shipped(self)

@@ -1,4 +1,4 @@
-"""Rounds: what every world remembers between deployments, whatever a policy is and however the world answers it."""
+"""Rounds: the deployment state of every world, whatever a policy is and however the world responds to it."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ _STEPS_COMPARED = 1 << 14
 _PATIENCE = 500
 
 
-class Answer(Protocol):
+class Response(Protocol):
     """What is in force between two deployments: dynamics of a tabular world, the demand of a market."""
 
     def mix(self, other: Any, weight: float) -> Any:
-        """Return the answer of which a share ``weight`` has moved on to ``other``."""
+        """Return the response of which a share ``weight`` has moved on to ``other``."""
 
     def shift_from(self, other: Any) -> Shift:
         """Return how far this is from ``other``."""
 
 
-AnswerT = TypeVar("AnswerT", bound=Answer)
+R = TypeVar("R", bound=Response)
 
 
-class Rounds(ABC, Generic[AnswerT]):
-    """The answer in force, the number of the round, and when the next one is due.
+class Rounds(ABC, Generic[R]):
+    """The response in force, the number of the round, and when the next one is due.
 
     Args:
-        unshifted: the answer in force before any deployment.
+        unshifted: what is in force before any deployment.
         deployment: ``"observed"`` re-estimates the policy from the last ``round_length`` actions and answers by itself;
             ``"declared"`` moves only when a policy is handed over.
         round_length: steps in an observed round, of each agent where several share the world (:meth:`share`).
         adaptation_rate: share ``w`` in (0, 1] of the world that answers a deployment at once; the rest stays as it was.
 
     Attributes:
-        dynamics: the answer in force.
+        dynamics: what is in force.
         sampler: the same, ready to be drawn from.
         round: number of deployments so far.
         is_shared: whether it is the one world of all agents that step side by side.
@@ -56,7 +56,7 @@ class Rounds(ABC, Generic[AnswerT]):
 
     def __init__(
         self,
-        unshifted: AnswerT,
+        unshifted: R,
         deployment: Deployment = "observed",
         round_length: int = 1000,
         adaptation_rate: float = 1.0,
@@ -122,6 +122,15 @@ class Rounds(ABC, Generic[AnswerT]):
         return info
 
     @abstractmethod
+    def deploy(self, policy: Any, response: R | None = None) -> Shift:
+        """Hand a policy to the world and start the next round; return how far the world moved.
+
+        Args:
+            policy: in a form that the policy space of the world reads.
+            response: the world's response to it, where the caller has it already.
+        """
+
+    @abstractmethod
     def redeploy(self) -> Shift:
         """Hand the policy deployed last to the world again, and start the next round; return how far the world moved.
 
@@ -129,9 +138,9 @@ class Rounds(ABC, Generic[AnswerT]):
         believes in at round 0.
         """
 
-    def _begin_round(self, answer: AnswerT) -> Shift:
-        """Start the next round, in which the world has moved towards ``answer``; return how far."""
-        moved = answer if self.adaptation_rate == 1.0 else self.dynamics.mix(answer, self.adaptation_rate)
+    def _begin_round(self, response: R) -> Shift:
+        """Start the next round, in which the world has moved towards ``response``; return how far."""
+        moved = response if self.adaptation_rate == 1.0 else self.dynamics.mix(response, self.adaptation_rate)
         shift = moved.shift_from(self.dynamics)
         # Everything that can fail is done: from here on the world is in the new round.
         if self._comparing and self._steps_observed:
@@ -236,12 +245,12 @@ class Rounds(ABC, Generic[AnswerT]):
     def _answer_estimate(self) -> None:
         """Start the next round with the policy estimated from what was observed."""
 
-    def _set_dynamics(self, dynamics: AnswerT) -> None:
+    def _set_dynamics(self, dynamics: R) -> None:
         self.dynamics = dynamics
         self.sampler = self._make_sampler(dynamics)
 
     @abstractmethod
-    def _make_sampler(self, dynamics: AnswerT) -> Any:
+    def _make_sampler(self, dynamics: R) -> Any:
         """Return ``dynamics`` ready to be drawn from."""
 
 

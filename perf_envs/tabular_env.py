@@ -9,15 +9,16 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from perf_envs.dynamics import Dynamics, Shift
+from perf_envs.dynamics import Dynamics
 from perf_envs.env import RESET_FIRST, WorldEnv
 from perf_envs.perception import Wrapping, wrap_response
 from perf_envs.problem import PerformativeMDP
-from perf_envs.tabular_rounds import Deployment, World, policy_table
+from perf_envs.rounds import Deployment
+from perf_envs.tabular_rounds import TabularRounds
 
 
 class PerformativeEnv(WorldEnv):
-    """A Gymnasium environment whose dynamics answer the deployed policy.
+    """A Gymnasium environment whose dynamics respond to the deployed policy.
 
     Observation and action are the indices of state and action (``Discrete``). Absorbing states terminate the episode.
 
@@ -28,8 +29,8 @@ class PerformativeEnv(WorldEnv):
 
     Args:
         problem: the performative Markov decision process behind the world.
-        deployment: ``"observed"`` or ``"declared"``, see :class:`perf_envs.tabular_rounds.World`.
-        round_length: steps in an observed round, see :class:`perf_envs.tabular_rounds.World`.
+        deployment: ``"observed"`` or ``"declared"``, see :class:`perf_envs.tabular_rounds.TabularRounds`.
+        round_length: steps in an observed round, see :class:`perf_envs.tabular_rounds.TabularRounds`.
         adaptation_rate: share of the world that answers a deployment at once.
         response_wrapper: makes the answer piecewise linear, quantised or noisy: a name, a dictionary such as
             ``{"name": "quantised", "levels": 5}``, or a list of these (:mod:`perf_envs.perception`).
@@ -37,7 +38,7 @@ class PerformativeEnv(WorldEnv):
     """
 
     problem: PerformativeMDP
-    world: World
+    rounds: TabularRounds
 
     def __init__(
         self,
@@ -49,12 +50,13 @@ class PerformativeEnv(WorldEnv):
         response_wrapper: Wrapping | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self.problem = problem = wrap_response(problem, response_wrapper)
-        world = World(problem, deployment, round_length, adaptation_rate)
+        problem = wrap_response(problem, response_wrapper)
+        rounds = TabularRounds(problem, deployment, round_length, adaptation_rate)
         super().__init__(
-            world,
+            problem,
+            rounds,
             problem.rho.numpy(),
-            world.dynamics.absorbing.numpy(),
+            rounds.dynamics.absorbing.numpy(),
             spaces.Discrete(problem.n_states),
             spaces.Discrete(problem.n_actions),
             render_mode,
@@ -73,11 +75,6 @@ class PerformativeEnv(WorldEnv):
         return self.problem.n_actions
 
     @property
-    def gamma(self) -> float:
-        """The world's own discount."""
-        return self.problem.gamma
-
-    @property
     def initial_distribution(self) -> NDArray[np.float64]:
         """Start distribution ``[S]``, a copy."""
         return self.problem.rho.numpy().copy()
@@ -85,29 +82,7 @@ class PerformativeEnv(WorldEnv):
     @property
     def dynamics(self) -> Dynamics:
         """The dynamics in force."""
-        return self.world.dynamics
-
-    @property
-    def query_observations(self) -> NDArray[np.int64]:
-        """The observation of every state, ``[S]``: where a deployed policy is asked for its action probabilities."""
-        return np.arange(self.n_states)
-
-    def deploy(self, policy: Any, answer: Dynamics | None = None) -> Shift:
-        """Deploy a policy: the world answers and a new round starts.
-
-        Works in both deployment modes; in observed mode it also restarts the count of observed steps.
-
-        Args:
-            policy: table ``[S, A]``, callable ``observation -> probabilities``, or Stable-Baselines3 model.
-            answer: ``problem.response(policy)``, where it is known already.
-
-        Returns:
-            How far the world moved.
-
-        Raises:
-            ValueError: not a policy, wrong shape, NaN, negative or unnormalised rows; the world is left as it was.
-        """
-        return self.world.deploy(policy_table(policy, self.query_observations, self.n_actions), answer)
+        return self.rounds.dynamics
 
     # -- the Gymnasium side ---------------------------------------------------------------------------------------
 
@@ -122,16 +97,16 @@ class PerformativeEnv(WorldEnv):
             chosen = int(action)
         except (TypeError, ValueError, OverflowError):
             chosen = -1
-        world = self.world
-        if not 0 <= chosen < world.problem.n_actions or chosen != action:
+        rounds = self.rounds
+        if not 0 <= chosen < rounds.problem.n_actions or chosen != action:
             raise ValueError(f"action must be in 0..{self.n_actions - 1}, got {action!r}")
         if self._needs_reset:
             raise ResetNeeded(RESET_FIRST)
-        state, info = self.state, world.step_info()
-        self.state, reward, outcome = world.sampler.step(state, chosen, self.np_random.random())
+        state, info = self.state, rounds.step_info()
+        self.state, reward, outcome = rounds.sampler.step(state, chosen, self.np_random.random())
         self._action, self._reward = chosen, reward
         self._n_steps += 1
-        world.observe(state, chosen)
+        rounds.observe(state, chosen)
         info |= self._describe(state, chosen, outcome)
         if self.render_mode is not None:
             self._after_step({"state": state, "action": chosen, "reward": reward, **info})

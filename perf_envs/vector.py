@@ -6,6 +6,7 @@ answered once, not once per copy.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from typing import Any, ClassVar
 
@@ -74,8 +75,8 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         }
         #: The scalar environment this is the vector form of: its world is shared by all sub-environments.
         self.single = self.world_class(**kwargs)
-        self.world: Any = self.single.world
-        self.world.share(self.num_envs)
+        self.rounds: Any = self.single.rounds
+        self.rounds.share(self.num_envs)
         self.problem: Any = self.single.problem
         self.single_observation_space = self.single.observation_space
         self.single_action_space = self.single.action_space
@@ -125,13 +126,13 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         mask = self._reset_mask(options)
         if seed is not None:
             super().reset(seed=seed)
-            self.world.restart(seed)
+            self.rounds.restart(seed)
         self._start(mask.nonzero()[0])
         if self._pictures is not None:
             self._pictures.started(mask)
         self._done = self._done & ~mask
         self._was_reset = True
-        return self._observations(), self._spread({"round": self.world.round})
+        return self._observations(), self._spread({"round": self.rounds.round})
 
     def step(self, actions: Any) -> tuple[Any, NDArray[np.float64], Bools, Bools, dict[str, Any]]:
         """Make one step in every sub-environment; in ``NEXT_STEP`` mode those that had finished are reset instead.
@@ -141,14 +142,14 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         actions = self._check_step(actions)
         # Noise is drawn for every sub-environment, finished or not: the stream does not depend on who finished.
         noise = self._draw_noise()
-        info = self.world.step_info()
+        info = self.rounds.step_info()
         states, idle = self._states, self._done.nonzero()[0]
-        self._states, rewards, outcomes = self.world.sampler.step_many(states, actions, noise)
+        self._states, rewards, outcomes = self.rounds.sampler.step_many(states, actions, noise)
         wanted = self.info_keys or self._pictures
         described = self.single._describe(states, actions, outcomes) if wanted else {}
         self._played = (self._played[0] + 1, actions, rewards.copy())
-        self.world.observe_many(states, actions, idle)
-        self.world.wait(self._played[0] * self.num_envs)
+        self.rounds.observe_many(states, actions, idle)
+        self.rounds.wait(self._played[0] * self.num_envs)
         self._steps += 1
         terminated: Bools = self.single._absorbing.take(self._states)
         if self._pictures is not None:
@@ -257,3 +258,18 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
                 values = np.where(shown, values, np.zeros((), values.dtype))
             infos[key], infos[f"_{key}"] = values, (self._everyone if present is None else present).copy()
         return infos
+
+
+@functools.cache
+def vector_class(world: type[WorldEnv]) -> type[PerformativeVectorEnv]:
+    """Return a native vector form of a world that has none of its own.
+
+    Raises:
+        ValueError: this is no class of a world on :class:`perf_envs.env.WorldEnv`.
+    """
+    if not issubclass(world, WorldEnv):
+        raise ValueError(f"a native vector form needs a class derived from perf_envs.PerformativeEnv, got {world!r}")
+    return type(f"{world.__name__}VectorEnv", (PerformativeVectorEnv,), {"world_class": world, "__doc__": _DOC})
+
+
+_DOC = "Many agents in one world, see :class:`perf_envs.PerformativeVectorEnv`."

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from perf_envs.dynamics import Dynamics, Shift
 from perf_envs.problem import PerformativeMDP
-from perf_envs.tabular_rounds import policy_table
 from perf_envs.validation import check_numbered_from_zero
 
 #: A table of observations ``[S, ...]``, or several by name.
@@ -58,9 +57,11 @@ class StateObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructorA
         """Return the row of a state."""
         return _rows(self._table, observation)
 
-    def deploy(self, policy: Any, answer: Dynamics | None = None) -> Shift:
+    def deploy(self, policy: Any, response: Dynamics | None = None) -> Shift:
         """Deploy a policy over the shown observations, see :meth:`perf_envs.PerformativeEnv.deploy`."""
-        return _deploy(self.env.get_wrapper_attr("deploy"), self, policy, answer)
+        read = self.env.get_wrapper_attr("policies").read(policy, self.query_observations)
+        shift: Shift = self.env.get_wrapper_attr("deploy")(read, response)
+        return shift
 
     @property
     def n_actions(self) -> int:
@@ -114,9 +115,10 @@ class VectorStateObservation(VectorWrapper[Any, Any, Any, Any, Any]):
             infos["final_obs"] = self._final(infos["final_obs"], infos["_final_obs"])
         return _rows(self._table, states), rewards, terminated, truncated, infos
 
-    def deploy(self, policy: Any, answer: Dynamics | None = None) -> Shift:
+    def deploy(self, policy: Any, response: Dynamics | None = None) -> Shift:
         """Deploy a policy over the shown observations, see :meth:`perf_envs.PerformativeEnv.deploy`."""
-        return _deploy(self.env.deploy, self, policy, answer)  # type: ignore[attr-defined]
+        read = self.policies.read(policy, self.query_observations)
+        return self.env.deploy(read, response)  # type: ignore[attr-defined, no-any-return]
 
     def _final(self, states: NDArray[np.int64], finished: NDArray[np.bool_]) -> Any:
         """Return the final observations: one array or, as Gymnasium does with dictionaries, an array of objects."""
@@ -126,11 +128,6 @@ class VectorStateObservation(VectorWrapper[Any, Any, Any, Any, Any]):
         for index in np.flatnonzero(finished):
             final[index] = _rows(self._table, states[index])
         return final
-
-
-def _deploy(deploy: Any, wrapped: Any, policy: Any, answer: Dynamics | None) -> Shift:
-    shift: Shift = deploy(policy_table(policy, wrapped.query_observations, wrapped.n_actions), answer)
-    return shift
 
 
 def _count_states(problem: Any, space: spaces.Space[Any]) -> int:

@@ -24,7 +24,7 @@ def test_the_python_of_the_readme_runs_from_top_to_bottom(capsys):
     # What the text promises: rounds are announced, and the greedy policy is worth less than the best known one.
     assert "round 1: P moved by" in capsys.readouterr().out
     assert names["result"].value > 11.5
-    assert names["world"].dynamics.answer["willingness"] < 3.0
+    assert names["world"].dynamics.latents["willingness"] < 3.0
 
 
 def test_the_commands_of_the_readme_are_understood(tmp_path, monkeypatch, capsys):

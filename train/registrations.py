@@ -16,12 +16,9 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
-from perf_envs import ALL_WORLDS, CONTINUOUS_WORLDS, WORLDS
-from perf_envs.variants import VARIANTS
+from perf_envs import WORLDS
+from perf_envs.registration import RegisteredWorld
 from train.algorithms import ALGORITHMS, Algorithm
-
-#: The registers of the project by which worlds are found, with what they hold by id.
-_REGISTERS: tuple[dict[str, Any], ...] = (WORLDS, CONTINUOUS_WORLDS, ALL_WORLDS, VARIANTS)
 
 
 @dataclass(frozen=True)
@@ -30,14 +27,14 @@ class Registrations:
 
     Attributes:
         specs: registrations of worlds by id.
-        entries: what the registers of the project hold on those worlds, one mapping per register.
+        worlds: what is registered about those worlds beside.
         algorithms: registered algorithms by name.
         policies: the policies that each of them takes, by name.
         path: where modules are looked for.
     """
 
     specs: dict[str, EnvSpec] = field(default_factory=dict)
-    entries: tuple[dict[str, Any], ...] = ()
+    worlds: dict[str, RegisteredWorld] = field(default_factory=dict)
     algorithms: dict[str, Algorithm] = field(default_factory=dict)
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     path: tuple[str, ...] = ()
@@ -49,7 +46,7 @@ class Registrations:
         algorithms = {name: ALGORITHMS[name] for name in dict.fromkeys(algos) if name in ALGORITHMS}
         return cls(
             {world: _sendable(gym.registry[world]) for world in ids},
-            tuple({world: register[world] for world in ids if world in register} for register in _REGISTERS),
+            {world: WORLDS[world] for world in ids if world in WORLDS},
             algorithms,
             {name: dict(algorithm.build.policy_aliases) for name, algorithm in algorithms.items()},
             tuple(folder or os.getcwd() for folder in sys.path),
@@ -59,8 +56,7 @@ class Registrations:
         """Register all of it in this process."""
         sys.path.extend(folder for folder in self.path if folder not in sys.path)
         gym.registry.update(self.specs)
-        for register, entries in zip(_REGISTERS, self.entries, strict=False):
-            register.update(entries)
+        WORLDS.update(self.worlds)
         ALGORITHMS.update(self.algorithms)
         for name, policies in self.policies.items():
             ALGORITHMS[name].build.policy_aliases.update(policies)

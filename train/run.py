@@ -24,8 +24,8 @@ from stable_baselines3.common.logger import configure
 
 from agents import DeployCallback, make_vec_env
 from agents.common.deploying import PerformativeProblem, performative_problem
+from perf_envs.registration import split_variant
 from perf_envs.validation import check_count, check_number
-from perf_envs.variants import split_variant
 from train import provenance, saved_runs
 from train.algorithms import find_algorithm
 from train.evaluation import play

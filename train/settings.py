@@ -26,9 +26,9 @@ import torch
 from gymnasium.envs.registration import load_env_creator
 
 from agents.common.schedules import as_schedule
-from perf_envs import ALL_WORLDS
+from perf_envs import WORLDS
+from perf_envs.registration import split_variant, variant_names
 from perf_envs.validation import check_choice, check_count, check_number, did_you_mean
-from perf_envs.variants import split_variant, variant_names
 from train.algorithms import Algorithm, check_applies, find_algorithm
 from train.yaml_files import parse_yaml, read_mapping
 
@@ -77,7 +77,7 @@ def resolve_settings(
     """
     algorithm = find_algorithm(algo)
     world, env_kwargs = split_variant(env)
-    check_choice("env", world, ALL_WORLDS)
+    check_choice("env", world, WORLDS)
     check_applies([algo], env)
     settings: Settings = {"policy": algorithm.policies[0], "policy_kwargs": {}, "device": "cpu"}
     settings |= {"env_kwargs": env_kwargs, "round_length": None}
@@ -154,7 +154,7 @@ def _read_layers(algorithm: Algorithm, env: str, path: Path) -> list[Settings]:
     """Return the default settings of a file and those of the world, after checking all of its sections."""
     data = read_mapping(path)
     world = split_variant(env)[0]
-    sections = ["default", *ALL_WORLDS, *(variant for name in ALL_WORLDS for variant in variant_names(name))]
+    sections = ["default", *WORLDS, *(variant for name in WORLDS for variant in variant_names(name))]
     if not (set(data) & set(sections)):
         return [_check_keys(data, algorithm, f" in {path}")]
     for section, content in data.items():

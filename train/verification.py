@@ -13,7 +13,7 @@ import gymnasium as gym
 import torch
 
 from perf_envs import LinearPricingProblem, PerformativeMDP, exact
-from perf_envs.variants import split_variant
+from perf_envs.registration import split_variant
 from train.saved_runs import SavedRun
 
 Problem = PerformativeMDP | LinearPricingProblem

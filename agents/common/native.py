@@ -15,7 +15,8 @@ from stable_baselines3.common import env_util
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.common.refusals import RefusedArgumentsError, UnknownEnvironmentError, UnknownModuleError
-from perf_envs import ALL_WORLDS, PerformativeVectorEnv
+from perf_envs import WORLDS, PerformativeVectorEnv
+from perf_envs.registration import NativeForm
 from perf_envs.validation import did_you_mean
 
 
@@ -38,7 +39,7 @@ def find_spec(env_id: str | EnvSpec) -> EnvSpec:
             ) from error
     if name not in gym.registry:
         raise UnknownEnvironmentError(
-            f"env_id must be a registered environment, got {env_id!r}{did_you_mean(name, ALL_WORLDS)}"
+            f"env_id must be a registered environment, got {env_id!r}{did_you_mean(name, WORLDS)}"
         )
     return gym.spec(name)
 
@@ -133,7 +134,7 @@ def _make(spec: EnvSpec, n_envs: int, kwargs: dict[str, Any]) -> VectorEnv[Any, 
 def _is_shared(spec: EnvSpec) -> bool:
     """Whether the sub-environments of a native form share one performative world."""
     creator = _creator(spec)
-    return isinstance(creator, type) and issubclass(creator, PerformativeVectorEnv)
+    return isinstance(creator, NativeForm) or (isinstance(creator, type) and issubclass(creator, PerformativeVectorEnv))
 
 
 def _has_same_step(spec: EnvSpec) -> bool:

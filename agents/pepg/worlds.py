@@ -46,7 +46,7 @@ def find_answer(env: VecEnv, policy: PePGPolicy, gamma: float) -> WorldAnswer | 
         return ContinuousAnswer(problem, observations, gamma)
     space = env.observation_space
     indexed = isinstance(space, spaces.Discrete) and np.array_equal(query_observations(env), np.arange(int(space.n)))
-    gradual = env.get_attr("world", indices=[0])[0].adaptation_rate < 1.0
+    gradual = env.get_attr("adaptation_rate", indices=[0])[0] < 1.0
     return TabularAnswer(problem, observations, gamma, indexed, gradual)
 
 

@@ -22,8 +22,8 @@ from agents.planning.switching import switch_states
 from perf_envs import WORLDS, PerformativeEnv, PerformativeMDP
 from perf_envs.exact import performative_value
 from perf_envs.exact.optima import best_known, save_best_known
+from perf_envs.registration import split_variant, variant_names
 from perf_envs.validation import check_choice
-from perf_envs.variants import split_variant, variant_names
 
 COMMAND = "python -m agents.planning.optima"
 #: Seeds, starts, iterations, and sweeps along kinks. Far more effort than one default call: the shipped value is the
@@ -105,7 +105,8 @@ def climb_kinks(problem: PerformativeMDP, policy: Tensor, n_sweeps: int) -> Tens
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ship the optima of the named worlds and variants, or of all."""
-    everything = [name for env_id in WORLDS for name in (env_id, *variant_names(env_id))]
+    tabular = [env_id for env_id in WORLDS if isinstance(gym.make(env_id).unwrapped, PerformativeEnv)]
+    everything = [name for env_id in tabular for name in (env_id, *variant_names(env_id))]
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("names", nargs="*", metavar="ID", help="a world or ID@VARIANT; all of them without one")
     parser.add_argument("--from", dest="folder", type=Path, metavar="DIR", help="results of a benchmark to climb from")

@@ -14,8 +14,9 @@ from agents.retraining.program import OccupancyProgram, OccupancySolution
 from agents.retraining.result import RetrainingResult
 from agents.retraining.samples import UNVISITED, SampledWorld, empirical_model
 from agents.retraining.stability import bound_in
-from perf_envs import Dynamics, PerformativeMDP, World
+from perf_envs import Dynamics, PerformativeMDP
 from perf_envs.exact.values import evaluate
+from perf_envs.tabular_rounds import TabularRounds
 from perf_envs.validation import check_choice, check_count, check_number, policy_or_uniform
 
 #: From the last planned occupancy and what is known of the world since, the next one.
@@ -48,9 +49,9 @@ class Rounds:
         seed = check_count("seed", seed, at_least=0)
         self.sampled = None if n_samples is None else SampledWorld(problem, n_samples, adaptation_rate, seed)
         if self.sampled is None:
-            self.world = World(problem, "declared", adaptation_rate=adaptation_rate)
+            self.rounds = TabularRounds(problem, "declared", adaptation_rate=adaptation_rate)
         else:
-            self.world = self.sampled.env.world
+            self.rounds = self.sampled.env.rounds
 
     def deploy(self, policy: Tensor) -> TabularModel:
         """Deploy a policy as often as there are weights; return the model to retrain on."""
@@ -62,11 +63,11 @@ class Rounds:
         mixed: Dynamics | None = None
         total = 0.0
         for weight in self.weights:
-            self.world.deploy(policy)
+            self.rounds.deploy(policy)
             if weight > 0.0:
                 total += weight
-                mixed = self.world.dynamics if mixed is None else mixed.mix(self.world.dynamics, weight / total)
-        return TabularModel.from_dynamics(self.world.dynamics if mixed is None else mixed)
+                mixed = self.rounds.dynamics if mixed is None else mixed.mix(self.rounds.dynamics, weight / total)
+        return TabularModel.from_dynamics(self.rounds.dynamics if mixed is None else mixed)
 
     @property
     def steps(self) -> int:
@@ -75,8 +76,8 @@ class Rounds:
 
     def answer(self, policy: Tensor) -> Dynamics:
         """Return the world's whole answer to the policy deployed last, for the record."""
-        if self.world.adaptation_rate == 1.0 and np.array_equal(self.world.policy, policy.numpy()):
-            return self.world.dynamics
+        if self.rounds.adaptation_rate == 1.0 and np.array_equal(self.rounds.policy.probs, policy.numpy()):
+            return self.rounds.dynamics
         with torch.no_grad():
             return self.problem.response(policy).detach()
 
@@ -95,7 +96,7 @@ class _Record:
     def ready(self, policy: Tensor, rounds: Rounds) -> None:
         """Note a new policy and what it took to get there."""
         self.policies.append(policy)
-        self.deployments.append(rounds.world.round)
+        self.deployments.append(rounds.rounds.round)
         self.steps.append(rounds.steps)
 
     def answered(self, policy: Tensor, answer: Dynamics) -> None:

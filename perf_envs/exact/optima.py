@@ -6,15 +6,15 @@ import weakref
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perf_envs.exact.values import check_problem, performative_value
-from perf_envs.problem import PerformativeMDP
-from perf_envs.worlds.linear_pricing.response import LinearPricingProblem
+from perf_envs.exact.values import performative_value
+from perf_envs.problem import PerformativeMDP, Problem
 
 DATA = Path(__file__).parent.parent / "data" / "optima"
 #: Two worlds are taken for the same if their performative values agree this well on every probe policy.
@@ -39,19 +39,29 @@ class BestKnown:
     command: str
 
 
-def best_known(problem: PerformativeMDP | LinearPricingProblem) -> BestKnown:
-    """Return the best known policy of a registered world with default arguments.
-
-    A tabular world is recognised by its behaviour: its performative values on fixed probe policies. The optimum of
-    linear pricing is known in closed form, whatever its arguments are.
+def best_known(problem: Problem[Any]) -> BestKnown:
+    """Return the best known policy of a world: of a registered one with default arguments, or from a closed form.
 
     Raises:
-        ValueError: this is no problem, or no optimum is shipped for this world (``agents.planning.pepg(problem)``
+        ValueError: this is no problem, or no optimum is known for this world (``agents.planning.pepg(problem)``
             computes one).
     """
-    if isinstance(problem, LinearPricingProblem):
-        return _linear_optimum(problem)
-    check_problem(problem)
+    if not isinstance(problem, Problem):
+        raise ValueError(f"problem must be a PerformativeMDP (env.unwrapped.problem), got {type(problem).__name__}")
+    best = problem.best_known()
+    if best is None:
+        raise ValueError(
+            "no best known policy is shipped for this world: compute one with agents.planning.pepg(problem) "
+            "and pass its value as best_value"
+        )
+    return best
+
+
+def find_shipped(problem: PerformativeMDP) -> BestKnown | None:
+    """Return the best policy shipped for a tabular world, ``None`` if there is none.
+
+    A world is recognised by its behaviour: its performative values on fixed probe policies.
+    """
     if problem not in _known:
         signature = world_signature(problem)
         for shipped_signature, best in _shipped():
@@ -61,17 +71,8 @@ def best_known(problem: PerformativeMDP | LinearPricingProblem) -> BestKnown:
                 _known[problem] = best
                 break
         else:
-            raise ValueError(
-                "no best known policy is shipped for this world: compute one with agents.planning.pepg(problem) "
-                "and pass its value as best_value"
-            )
+            return None
     return _known[problem]
-
-
-def _linear_optimum(problem: LinearPricingProblem) -> BestKnown:
-    actions = problem.actions(problem.optimal_price.numpy())
-    policy = torch.from_numpy(np.tile(actions, (problem.horizon, 1)))
-    return BestKnown(policy, problem.optimal_value, "closed form")
 
 
 def world_signature(problem: PerformativeMDP) -> NDArray[np.float64]:

@@ -243,7 +243,7 @@ def test_exploration_is_deployed_along_with_the_greedy_policy(algorithm):
     class Tables(DeployCallback):
         def _on_rollout_start(self):
             super()._on_rollout_start()
-            tables.append(venv.get_attr("world")[0].policy.copy())
+            tables.append(venv.get_attr("rounds")[0].policy.probs.copy())
 
     model.learn(2000, Tables())
     np.testing.assert_allclose(tables[0], 1 / 8)  # random until learning starts

@@ -21,7 +21,7 @@ class Recorder(BaseCallback):
         self.rounds, self.agree = [], []
 
     def _on_rollout_end(self):
-        world = self.training_env.get_attr("world")[0]
+        world = self.training_env.get_attr("rounds")[0]
         self.rounds.append(world.round)
         current = policy_table(self.model, np.arange(world.problem.n_states), world.problem.n_actions)
         self.agree.append(np.allclose(world.policy, current))
@@ -61,13 +61,13 @@ def test_an_off_policy_algorithm_can_deploy_at_every_nth_rollout():
 
 def rounds_and_moves(algorithm, steps, every_steps, policy="MlpPolicy", **arguments):
     venv = make_vec_env("PerformativePricing-v0", n_envs=4, seed=0, env_kwargs=arguments.pop("env_kwargs", {}))
-    deployed, asked = [], venv.env.single.world.deploy
+    deployed, asked = [], venv.env.single.rounds.deploy
 
     def remember(table, *known):
         deployed.append((model.num_timesteps, np.array(table)))
         return asked(table, *known)
 
-    venv.env.single.world.deploy = remember
+    venv.env.single.rounds.deploy = remember
     model = algorithm(policy, venv, seed=0, device="cpu", **arguments)
     model.learn(steps, callback=DeployCallback(every_steps=every_steps))
     return [step for step, _ in deployed], [table for _, table in deployed]
@@ -178,7 +178,7 @@ def test_continuous_policies_are_deployed_by_mean_and_deviation():
     model.learn(16 * 4 * 3, callback=DeployCallback())
     assert venv.get_attr("round")[0] == 3
     deploy(model)
-    world, problem = venv.get_attr("world")[0], venv.get_attr("problem")[0]
+    world, problem = venv.get_attr("rounds")[0], venv.get_attr("problem")[0]
     questions = torch.as_tensor(problem.query_observations)
     normal = model.policy.get_distribution(questions).distribution
     np.testing.assert_allclose(world.mean_price, problem.mean_price(normal.mean, normal.stddev).detach(), rtol=1e-6)
@@ -188,7 +188,7 @@ def test_algorithms_without_a_deviation_deploy_their_actions():
     venv = make_vec_env("LinearPricing-v0", n_envs=1, seed=0)
     model = DDPG("MlpPolicy", venv, seed=0, learning_starts=10, buffer_size=40)
     model.learn(60, callback=DeployCallback(every=20))
-    world, problem = venv.get_attr("world")[0], venv.get_attr("problem")[0]
+    world, problem = venv.get_attr("rounds")[0], venv.get_attr("problem")[0]
     deploy(model)
     actions, _ = model.predict(problem.query_observations, deterministic=True)
     np.testing.assert_allclose(world.mean_price, problem.mean_price(actions, np.zeros_like(actions)), rtol=1e-6)

@@ -170,8 +170,8 @@ def test_a_model_can_be_deployed_to_an_environment_as_it_is():
     model = trained()
     env = gym.make("PerformativePricing-v0", deployment="declared")
     deploy(model, env)
-    np.testing.assert_allclose(env.unwrapped.world.policy, policy_table(model, np.arange(81), 8), rtol=1e-6)
+    np.testing.assert_allclose(env.unwrapped.rounds.policy.probs, policy_table(model, np.arange(81), 8), rtol=1e-6)
     deploy(model, env, deterministic=True)
-    assert set(np.unique(env.unwrapped.world.policy)) == {0.0, 1.0}
+    assert set(np.unique(env.unwrapped.rounds.policy.probs)) == {0.0, 1.0}
     with pytest.raises(ValueError, match="performative worlds"):
         deploy(model, gym.make_vec("PerformativePricing-v0", num_envs=2))

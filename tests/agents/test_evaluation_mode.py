@@ -35,7 +35,7 @@ class Compare(BaseCallback):
 
     def _asked(self):
         """Return what the policy does, as the world sees it, and what the world believes."""
-        policy, world = self.model.policy, self.training_env.get_attr("world")[0]
+        policy, world = self.model.policy, self.training_env.get_attr("rounds")[0]
         observations, _ = policy.obs_to_tensor(self.training_env.get_attr("query_observations")[0])
         with torch.no_grad():
             distribution = policy.get_distribution(observations).distribution

@@ -10,8 +10,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents import SB3VecEnv, make_vec_env
-from perf_envs import ALL_WORLDS
 from tests.agents import countdown  # registers the worlds
+from tests.worlds import ALL_WORLDS
 
 NATIVE = ["Countdown-v0", "CountdownConfigurable-v0", "CountdownFactory-v0"]
 COPIES = ["CountdownLate-v0", "CountdownLending-v0", "CountdownMissing-v0", "CartPole-v1", "FrozenLake-v1"]

@@ -8,7 +8,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from agents import PePG, make_vec_env
 from agents.common.schedules import ramp
-from perf_envs import WORLDS, exact, policy_table
+from perf_envs import exact, policy_table
+from tests.worlds import TABULAR_WORLDS
 
 
 def pricing(n_envs=8, seed=0, **kwargs):
@@ -24,7 +25,7 @@ def value(model):
     return exact.performative_value(model.get_env().get_attr("problem")[0], table(model)).item()
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", TABULAR_WORLDS)
 @pytest.mark.parametrize("policy", ["MlpPolicy", "SoftmaxPolicy"])
 def test_it_trains_on_every_world(env_id, policy):
     model = PePG(policy, make_vec_env(env_id, n_envs=4, seed=0), n_steps=8, seed=0).learn(96)
@@ -65,7 +66,7 @@ def test_the_policy_is_deployed_at_the_start_of_every_rollout():
 
     class Deployed(BaseCallback):
         def _on_rollout_start(self):
-            agree.append(np.allclose(self.training_env.get_attr("world")[0].policy, table(self.model)))
+            agree.append(np.allclose(self.training_env.get_attr("rounds")[0].policy.probs, table(self.model)))
 
         def _on_step(self):
             return True

@@ -9,8 +9,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from agents import PePG, make_vec_env
 from agents.pepg.policies import PePGBatch
-from perf_envs import WORLDS, exact
+from perf_envs import exact
 from tests.precision import gradient_tolerance
+from tests.worlds import TABULAR_WORLDS
 
 SMALL = {
     "PerformativeGridWorld-v0": {"n_followers": 3, "grid": "small4x4"},
@@ -48,7 +49,7 @@ def everywhere(model, problem, pi, evaluation):
     )
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", TABULAR_WORLDS)
 @pytest.mark.parametrize("performative_coef", [0.0, 0.5, 1.0])
 def test_with_exact_occupancy_and_critic_the_loss_has_the_gradient_of_the_theorem(env_id, performative_coef):
     model, problem, logits = tabular_model(env_id)
@@ -63,7 +64,7 @@ def test_with_exact_occupancy_and_critic_the_loss_has_the_gradient_of_the_theore
     torch.testing.assert_close(measured, theorem, rtol=2e-4, atol=gradient_tolerance(theorem))
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", TABULAR_WORLDS)
 @pytest.mark.parametrize("terms", ["reward", "dynamics"])
 def test_each_term_of_the_answer_alone_is_that_of_the_theorem(env_id, terms):
     """Held against central differences of the payoff in a world of which only rewards, or only transitions, move."""
@@ -105,7 +106,7 @@ def test_a_term_that_does_not_exist_is_named():
         PePG("MlpPolicy", make_vec_env("PerformativePricing-v0"), response_terms="rewards")
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", TABULAR_WORLDS)
 def test_normalised_advantages_keep_the_direction_of_the_theorem(env_id):
     """Centring is a baseline, and the scale is shared by both terms."""
     model, problem, logits = tabular_model(env_id)
@@ -118,7 +119,7 @@ def test_normalised_advantages_keep_the_direction_of_the_theorem(env_id):
     torch.testing.assert_close(-gradient.T.double(), expected, rtol=2e-4, atol=gradient_tolerance(expected))
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", TABULAR_WORLDS)
 def test_the_answer_already_deployed_has_the_same_gradient(env_id):
     model, problem, logits = tabular_model(env_id)
     pi = torch.softmax(logits, -1)
@@ -132,7 +133,7 @@ def test_the_answer_already_deployed_has_the_same_gradient(env_id):
         torch.testing.assert_close(known, fresh, rtol=1e-5, atol=gradient_tolerance(fresh))
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", TABULAR_WORLDS)
 def test_looking_the_policy_up_is_evaluating_the_batch(env_id):
     model, problem, logits = tabular_model(env_id)
     pi = torch.softmax(logits, -1)
@@ -147,7 +148,7 @@ def test_looking_the_policy_up_is_evaluating_the_batch(env_id):
         torch.testing.assert_close(looked_up, evaluated, rtol=1e-4, atol=gradient_tolerance(*gradients[1]))
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", TABULAR_WORLDS)
 def test_the_loss_is_what_its_gradient_says(env_id):
     model, problem, logits = tabular_model(env_id)
     pi = torch.softmax(logits, -1)
@@ -205,7 +206,7 @@ def test_without_the_answer_the_gradient_is_that_of_a2c_on_the_same_batch(policy
         torch.testing.assert_close(gradient, theirs[name], rtol=1e-4, atol=gradient_tolerance(*theirs.values()))
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", TABULAR_WORLDS)
 @pytest.mark.parametrize("performative_coef", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("gradual", [False, True])
 def test_looking_ahead_in_the_dynamics_in_force_gives_the_gradient_of_the_theorem(env_id, performative_coef, gradual):
@@ -445,4 +446,4 @@ def test_what_is_deployed_is_the_policy_that_acts_not_the_one_in_training():
     model.policy.set_training_mode(False)
     with torch.no_grad():
         acting = model.policy.tabulate(model._answer.observations).probs
-    np.testing.assert_allclose(venv.get_attr("world")[0].policy, acting, atol=1e-6)
+    np.testing.assert_allclose(venv.get_attr("rounds")[0].policy.probs, acting, atol=1e-6)

@@ -87,7 +87,9 @@ def test_every_kind_of_observation_is_deployed_and_trained_on(name, build):
 
     class Compare(BaseCallback):
         def _on_rollout_start(self):
-            agree.append(np.allclose(self.training_env.get_attr("world")[0].policy, policy_of(self.model), atol=SINGLE))
+            agree.append(
+                np.allclose(self.training_env.get_attr("rounds")[0].policy.probs, policy_of(self.model), atol=SINGLE)
+            )
 
         def _on_step(self):
             return True
@@ -113,7 +115,7 @@ def test_normalised_features_are_asked_about_as_they_are_seen():
 
     class Deployed(BaseCallback):
         def _on_rollout_start(self):
-            seen["told"] = self.training_env.get_attr("world")[0].policy
+            seen["told"] = self.training_env.get_attr("rounds")[0].policy.probs
             seen["asked"] = policy_of(self.model)  # before the statistics move on
 
         def _on_step(self):
@@ -275,7 +277,7 @@ def test_it_trains_in_worlds_that_answer_less_smoothly(wrapper):
     model = PePG("MlpPolicy", native(response_wrapper=wrapper), n_steps=8, performative_coef=1.0, strict=True, seed=0)
     model.learn(96)
     problem = performative_problem(model.get_env())
-    figures, told = model._answer.figures(), model.get_env().get_attr("world")[0].policy
+    figures, told = model._answer.figures(), model.get_env().get_attr("rounds")[0].policy.probs
     if problem.is_random:  # exact figures are averages that nobody should wait for while training
         assert figures == {}
         return

@@ -258,7 +258,7 @@ def test_tabular_methods_meet_the_world_of_a_new_environment():
     model = make(RepeatedRetraining)
     new = venv(shift=1.0)
     model.set_env(new)
-    assert new.get_attr("world")[0].deployment == "declared"
+    assert new.get_attr("rounds")[0].deployment == "declared"
     ordinary = Paying((1.0,))
     ordinary.observation_space, ordinary.action_space = gym.spaces.Discrete(7), gym.spaces.Discrete(3)
     with pytest.raises(ValueError, match="performative world"):

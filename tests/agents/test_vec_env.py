@@ -16,14 +16,15 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecMoni
 
 from agents import SB3VecEnv, make_vec_env
 from agents.common.vec_env import EpisodeMonitor
-from perf_envs import WORLDS, PerformativeEnv, PerformativeVectorEnv
+from perf_envs import PerformativeEnv, PerformativeVectorEnv
+from tests.worlds import TABULAR_WORLDS
 
 
 def native(env_id="PerformativeGridWorld-v0", num_envs=4, **kwargs):
     return gym.make_vec(env_id, num_envs, "vector_entry_point", autoreset_mode=AutoresetMode.SAME_STEP, **kwargs)
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", TABULAR_WORLDS)
 def test_the_adapter_hands_on_what_the_native_environment_says(env_id):
     env, venv = native(env_id, 6), SB3VecEnv(native(env_id, 6))
     venv.seed(5)
@@ -119,7 +120,7 @@ def test_the_same_seed_gives_the_same_steps_and_another_seed_others():
     assert not np.array_equal(rewards(1), rewards(2))
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", TABULAR_WORLDS)
 def test_episodes_are_monitored_as_by_stable_baselines(env_id):
     ours, theirs = (monitor(SB3VecEnv(native(env_id, 5), ("round",))) for monitor in (EpisodeMonitor, VecMonitor))
     rng = np.random.default_rng(0)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from stable_baselines3 import A2C, DQN, PPO
 
-from perf_envs import PerformativeMDP, World, policy_table
+from perf_envs import PerformativeMDP, policy_table
+from perf_envs.tabular_rounds import TabularRounds
 from tests.perf_envs.worlds import IDS, Corridor, dense, make_world, random_policy
 from tests.precision import SINGLE
 
@@ -29,11 +30,11 @@ def walk(env, policy, steps, seed=0):
 
 def snapshot(env):
     """Return everything a failed call might have changed, by value."""
-    world = env.world
+    world = env.rounds
     return (
         world.round,
         world.deployment,
-        world.policy.tolist(),
+        world.policy.probs.tolist(),
         world._counts.tolist(),
         world._steps_observed,
         world._news,
@@ -78,20 +79,20 @@ def test_the_estimate_counts_the_actions_seen_and_keeps_the_old_belief_elsewhere
     env = make_world("SoftmaxPeMDP-v0", n_states=3, n_actions=2, round_length=100)
     for state, action, times in [(0, 0, 3), (0, 1, 1), (2, 1, 7)]:
         for _ in range(times):
-            env.world.observe(state, action)
+            env.rounds.observe(state, action)
     # One imagined observation of the old belief, here uniform, in each state.
-    np.testing.assert_allclose(env.world.estimate(), [[3.5 / 5, 1.5 / 5], [0.5, 0.5], [0.5 / 8, 7.5 / 8]], atol=1e-15)
+    np.testing.assert_allclose(env.rounds.estimate(), [[3.5 / 5, 1.5 / 5], [0.5, 0.5], [0.5 / 8, 7.5 / 8]], atol=1e-15)
 
 
 def test_the_observed_round_ends_with_the_answer_to_the_estimate():
     env = make_world("SoftmaxPeMDP-v0", n_states=3, n_actions=2, round_length=4)
     for state, action in [(0, 0), (0, 0), (1, 1), (1, 0)]:
-        env.world.observe(state, action)
+        env.rounds.observe(state, action)
     expected = np.array([[2.5 / 3, 0.5 / 3], [0.5, 0.5], [0.5, 0.5]])
     assert env.round == 1
-    np.testing.assert_allclose(env.world.policy, expected, atol=1e-15)
+    np.testing.assert_allclose(env.rounds.policy.probs, expected, atol=1e-15)
     np.testing.assert_allclose(dense(env.dynamics)[0], dense(env.problem.response(expected))[0], atol=1e-12)
-    np.testing.assert_allclose(env.world.estimate(), expected, atol=1e-15, err_msg="the count starts afresh")
+    np.testing.assert_allclose(env.rounds.estimate(), expected, atol=1e-15, err_msg="the count starts afresh")
 
 
 def test_the_estimate_approaches_the_policy_as_rounds_grow_longer():
@@ -101,7 +102,7 @@ def test_the_estimate_approaches_the_policy_as_rounds_grow_longer():
         policy = random_policy(env, 1)
         walk(env, policy, round_length)
         assert env.round == 1
-        errors[round_length] = np.abs(env.world.policy - policy).mean()
+        errors[round_length] = np.abs(env.rounds.policy.probs - policy).mean()
     # The error of a mean falls with the square root of the sample: tenfold data, about a third of the error.
     assert errors[2_000] < 0.5 * errors[200]
     assert errors[20_000] < 0.5 * errors[2_000]
@@ -123,8 +124,8 @@ def test_the_estimate_is_near_the_policy_at_the_states_that_were_visited():
     bound = 4 * np.sqrt(policy * (1 - policy) / np.maximum(visits, 1)[:, None]) + 1 / (visits + 1)[:, None]
     often = visits >= 100
     assert often.sum() > 20
-    assert (np.abs(env.world.policy - policy) <= bound)[often].all()
-    np.testing.assert_array_equal(env.world.policy[visits == 0], 0.25)
+    assert (np.abs(env.rounds.policy.probs - policy) <= bound)[often].all()
+    np.testing.assert_array_equal(env.rounds.policy.probs[visits == 0], 0.25)
 
 
 @pytest.mark.parametrize("world_id", IDS)
@@ -164,7 +165,7 @@ def test_a_seed_restarts_the_world_and_no_seed_keeps_it():
     env.reset(seed=1)
     assert env.round == 0
     assert env.dynamics.shift_from(env.problem.unshifted()) == (0.0, 0.0)
-    np.testing.assert_array_equal(env.world.estimate(), 0.25)
+    np.testing.assert_array_equal(env.rounds.estimate(), 0.25)
 
 
 @pytest.mark.parametrize("world_id", IDS)
@@ -180,7 +181,7 @@ def test_a_walk_repeats_bit_for_bit_after_a_seeded_reset(world_id):
         for _ in range(80):
             if env.step(0)[2]:
                 env.reset()
-        return first, state, reward, info, env.round, env.world.policy.tolist(), dense(env.dynamics)[0].tolist()
+        return first, state, reward, info, env.round, env.rounds.policy.probs.tolist(), dense(env.dynamics)[0].tolist()
 
     once, other, again = life(11), life(12), life(11)
     assert once == again
@@ -217,11 +218,11 @@ def test_deploying_restarts_the_observed_round():
 def test_the_world_does_not_share_memory_with_the_table_it_was_given(convert):
     env = make_world("SoftmaxPeMDP-v0")
     kept = random_policy(env, 0)
-    for deploy in (env.deploy, env.world.deploy):
+    for deploy in (env.deploy, env.rounds.deploy):
         table = convert(kept.copy())
         deploy(table)
         table[:] = 0.0
-        np.testing.assert_array_equal(env.world.policy, kept)
+        np.testing.assert_array_equal(env.rounds.policy.probs, kept)
 
 
 def uniform(env):
@@ -285,10 +286,10 @@ def test_a_world_must_be_reset_before_it_is_stepped(world_id):
     env = make_world(world_id)
     with pytest.raises(gym.error.ResetNeeded, match="before reset"):
         env.step(0)
-    assert env.world._counts.sum() == 0
+    assert env.rounds._counts.sum() == 0
     env.reset(seed=0)
     env.step(0)
-    assert env.world._counts.sum() == 1
+    assert env.rounds._counts.sum() == 1
 
 
 def test_a_world_must_be_reset_after_an_episode_has_ended():
@@ -319,12 +320,12 @@ def test_a_world_whose_answer_fails_stays_as_it_was():
             raise RuntimeError("no answer")
         return inner.unshifted()
 
-    world = World(PerformativeMDP(fragile, inner.rho, 0.9, n_actions=2))
+    world = TabularRounds(PerformativeMDP(fragile, inner.rho, 0.9, n_actions=2))
     world.observe(0, 1)
-    before = (world.round, world.policy.tolist(), world._counts.tolist(), world.dynamics)
+    before = (world.round, world.policy.probs.tolist(), world._counts.tolist(), world.dynamics)
     with pytest.raises(RuntimeError, match="no answer"):
         world.deploy([[1.0, 0.0]] * 4)
-    assert (world.round, world.policy.tolist(), world._counts.tolist(), world.dynamics) == before
+    assert (world.round, world.policy.probs.tolist(), world._counts.tolist(), world.dynamics) == before
 
 
 def test_table_tensor_list_and_callable_deploy_the_same_policy():
@@ -333,7 +334,7 @@ def test_table_tensor_list_and_callable_deploy_the_same_policy():
     for form in (table, torch.from_numpy(table), table.tolist(), lambda observation: table[observation]):
         env.reset(seed=0)
         env.deploy(form)
-        np.testing.assert_array_equal(env.world.policy, table)
+        np.testing.assert_array_equal(env.rounds.policy.probs, table)
 
 
 @pytest.mark.parametrize("algorithm", [PPO, A2C])
@@ -345,8 +346,8 @@ def test_an_actor_critic_deploys_its_action_probabilities(algorithm, world_id):
     for state in range(0, env.n_states, 7):
         observation, _ = model.policy.obs_to_tensor(np.array(state))
         probabilities = model.policy.get_distribution(observation).distribution.probs[0]
-        np.testing.assert_allclose(env.world.policy[state], probabilities.detach(), atol=SINGLE)
-    np.testing.assert_array_equal(policy_table(model.policy, env.query_observations, env.n_actions), env.world.policy)
+        np.testing.assert_allclose(env.rounds.policy.probs[state], probabilities.detach(), atol=SINGLE)
+    np.testing.assert_array_equal(policy_table(model.policy, env.query_observations, env.n_actions), env.rounds.policy.probs)
 
 
 def test_a_value_based_model_deploys_its_greedy_action():
@@ -354,7 +355,7 @@ def test_a_value_based_model_deploys_its_greedy_action():
     model = DQN("MlpPolicy", env, seed=0, device="cpu", buffer_size=10)
     env.deploy(model)
     greedy = [int(model.predict(np.array(state), deterministic=True)[0]) for state in range(env.n_states)]
-    np.testing.assert_array_equal(env.world.policy, np.eye(env.n_actions)[greedy])
+    np.testing.assert_array_equal(env.rounds.policy.probs, np.eye(env.n_actions)[greedy])
 
 
 def test_a_single_precision_network_can_be_deployed_as_a_function():
@@ -362,6 +363,6 @@ def test_a_single_precision_network_can_be_deployed_as_a_function():
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Embedding(world.n_states, world.n_actions), torch.nn.Softmax(-1))
     world.deploy(lambda observation: network(torch.tensor(observation)))
-    np.testing.assert_allclose(world.world.policy.sum(-1), 1.0, atol=1e-12)
+    np.testing.assert_allclose(world.rounds.policy.probs.sum(-1), 1.0, atol=1e-12)
     world.deploy(lambda observation: network(torch.tensor(observation)).detach().numpy())
     assert world.round == 2

@@ -29,7 +29,7 @@ def test_what_is_deployed_and_played_fits(world_id):
         env.deploy(policy)
         play(env, policy, 300, rng)
         assert env.misfit() is None
-    assert env.world.fit.n_steps == 1500
+    assert env.rounds.fit.n_steps == 1500
 
 
 @pytest.mark.parametrize("world_id", IDS)
@@ -46,7 +46,7 @@ def test_actions_of_other_states_do_not_fit_although_each_is_played_as_often_as_
     env.deploy(np.array([[0.9, 0.1], [0.1, 0.9]]))
     for _ in range(50):
         for state, action in ((0, 1), (1, 0)):
-            env.world.observe(state, action)
+            env.rounds.observe(state, action)
     assert "mean probability of 0.1 under the policies deployed, and should have 0.82" in env.misfit()
 
 
@@ -54,7 +54,7 @@ def test_an_action_that_the_policy_never_takes_is_told_from_a_few_steps():
     env = make_world("SoftmaxPeMDP-v0", n_states=2, n_actions=2, deployment="declared")
     env.deploy(np.array([[1.0, 0.0], [1.0, 0.0]]))
     for _ in range(15):
-        env.world.observe(0, 1)
+        env.rounds.observe(0, 1)
     assert env.misfit() is not None
 
 
@@ -65,7 +65,7 @@ def test_rounds_add_up():
     for _ in range(60):
         env.deploy(policy)
         for state, action in ((0, 0), (1, 0)):
-            env.world.observe(state, action)
+            env.rounds.observe(state, action)
         found.append(env.misfit(close=True) is not None)
     assert not found[0]
     assert found[-1]
@@ -81,7 +81,7 @@ def test_only_steps_after_a_declared_deployment_and_before_the_policy_changes_ar
     for _ in range(10):  # before anything was deployed
         env.step(1)
     assert env.misfit() is None
-    assert env.world.fit.n_steps == 0
+    assert env.rounds.fit.n_steps == 0
     env.deploy(np.array([[1.0, 0.0], [1.0, 0.0]]))
     for _ in range(10):
         env.step(0)
@@ -89,12 +89,12 @@ def test_only_steps_after_a_declared_deployment_and_before_the_policy_changes_ar
     for _ in range(10):  # another policy
         env.step(1)
     assert env.misfit() is None
-    assert env.world.fit.n_steps == 10
+    assert env.rounds.fit.n_steps == 10
     env.set_deployment("observed")
     for _ in range(10):
         env.step(1)
     assert env.misfit() is None
-    assert env.world._counts.sum() == 10
+    assert env.rounds._counts.sum() == 10
 
 
 def test_agents_side_by_side_are_compared_together_and_idle_ones_not_at_all():
@@ -111,7 +111,7 @@ def test_agents_side_by_side_are_compared_together_and_idle_ones_not_at_all():
         *_, terminated, truncated, _ = env.step(actions)
         idle = terminated | truncated
     assert env.misfit() is None
-    assert env.world.fit.n_steps == n_played < 25 * 50
+    assert env.rounds.fit.n_steps == n_played < 25 * 50
 
 
 @pytest.mark.parametrize("n_steps", [1, 10, 200])

@@ -121,7 +121,7 @@ def test_logits_are_no_probabilities():
 def deployed(policy):
     world = make_world("PerformativePricing-v0")
     world.deploy(policy)
-    return world.world.policy
+    return world.rounds.policy.probs
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass")
@@ -180,4 +180,4 @@ def test_a_predict_without_deterministic_posts_continuous_prices_too():
     world = make_world("LinearPricing-v0")
     world.deploy(Posts())
     low, high = (np.asarray(bound) for bound in (world.problem.price_low, world.problem.price_high))
-    np.testing.assert_allclose(world.world.mean_price, low + (0.25 + 1) / 2 * (high - low))
+    np.testing.assert_allclose(world.rounds.mean_price, low + (0.25 + 1) / 2 * (high - low))

@@ -32,6 +32,6 @@ def test_a_gradual_market_moves_less_at_each_repetition_of_the_same_prices():
     env = make_market(adaptation_rate=0.25, horizon=20, price_low=1.0, price_high=3.0, base_demand=4.0, shift=0.5)
     for repetition in range(3):
         # Prices spread evenly around 2 take 1 off demand in the end, which costs most at the highest price, 3.
-        shift = env.world.deploy(np.zeros((20, 1)), np.full((20, 1), 0.1))
+        shift = env.deploy((np.zeros((20, 1)), np.full((20, 1), 0.1)))
         assert shift.transition == 0.0
         assert shift.reward == pytest.approx(3.0 * 1.0 * 0.25 * 0.75**repetition, rel=1e-9)

@@ -88,7 +88,7 @@ def test_the_world_agrees_with_plain_value_iteration_on_random_grids(shape, n_go
     interventions, P, r = answer(grid, followers, pi, beta, gamma, cost)
     dynamics = world.problem.response(pi)
     live = ~(grid > 0).ravel()
-    np.testing.assert_allclose(dynamics.answer["interventions"][live], interventions[live], atol=1e-11)
+    np.testing.assert_allclose(dynamics.latents["interventions"][live], interventions[live], atol=1e-11)
     np.testing.assert_allclose(dynamics.dense()[0], P, atol=1e-11)
     np.testing.assert_allclose(dynamics.dense()[1], r, atol=1e-11)
 
@@ -103,7 +103,7 @@ def test_ties_everywhere_are_solved_at_any_scale_of_rewards(cost, scale):
     deterministic = [np.eye(4)[rng.integers(4, size=30)] for _ in range(5)]
     for pi in [np.full((30, 4), 0.25), *deterministic, *(random_policy(world, seed) for seed in range(5))]:
         interventions, *_ = answer(grid, [grid], pi, 10.0, 0.9, cost)
-        ours = world.problem.response(pi).answer["interventions"]
+        ours = world.problem.response(pi).latents["interventions"]
         np.testing.assert_allclose(ours[:-1], interventions[:-1], atol=1e-9)
 
 
@@ -118,7 +118,7 @@ def test_the_unit_of_money_does_not_matter(scale):
     rng = np.random.default_rng(0)
     for seed in range(20):
         for pi in (random_policy(ours, seed), np.eye(4)[rng.integers(4, size=64)]):
-            expected, scaled = (problem.response(pi).answer["interventions"] for problem in (ours, theirs))
+            expected, scaled = (problem.response(pi).latents["interventions"] for problem in (ours, theirs))
             torch.testing.assert_close(scaled, expected, rtol=0, atol=1e-9)
 
 
@@ -151,7 +151,7 @@ def test_followers_who_never_gain_leave_the_agent_alone():
     world = make_world(WORLD, intervention_cost=1e3, beta=10.0)
     dynamics = world.problem.response(random_policy(world, 0))
     live = world.grid.ravel() <= 0
-    assert (dynamics.answer["interventions"][live, 4] == 1.0).all()
+    assert (dynamics.latents["interventions"][live, 4] == 1.0).all()
     moved = dynamics.dense()[0][live] - world.problem.unshifted().dense()[0][live]
     assert moved.abs().max() == 0.0
 
@@ -258,7 +258,7 @@ class TestPublishedNumbers:
         mean_q = world.problem.response_map.mean_best_response(torch.from_numpy(pi))
         P, r = world.dynamics.dense()
         visits = exact.occupancy(world.problem, pi).numpy()[:, None] * pi / (1 - world.gamma)
-        interventions = world.dynamics.answer["interventions"]
+        interventions = world.dynamics.latents["interventions"]
         np.testing.assert_allclose(mean_q[live], self.response[f"Qavg_{name}"][live], atol=1e-9)
         np.testing.assert_allclose(interventions[live], self.response[f"resp_{name}_b5"][live], atol=1e-9)
         np.testing.assert_allclose(r[live], self.response[f"R_{name}_b5"][live], atol=1e-9)
@@ -276,11 +276,11 @@ class TestPublishedNumbers:
         )
         live = slice(0, 63)
         agent2 = self.gradual["agent2_policies"]
-        np.testing.assert_array_equal(world.problem.unshifted().answer["interventions"], agent2[0])
+        np.testing.assert_array_equal(world.problem.unshifted().latents["interventions"], agent2[0])
         for index, pi in enumerate(self.gradual["policies"]):
             world.deploy(pi)
             P, r = world.dynamics.dense()
-            interventions = world.dynamics.answer["interventions"]
+            interventions = world.dynamics.latents["interventions"]
             np.testing.assert_allclose(interventions[live], agent2[index + 1][live], atol=1e-9)
             np.testing.assert_allclose(P[live], self.gradual["P"][index][live], atol=1e-9)
             np.testing.assert_allclose(r[live], self.gradual["R"][index][live], atol=1e-9)

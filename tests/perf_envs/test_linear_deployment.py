@@ -55,7 +55,7 @@ def test_an_agent_that_never_deploys_moves_the_market_in_observed_mode():
     assert env.round == 1
     weight = 10 * env.problem.period_weights.sum()
     expected = (4.0 * weight + 3.0) / (weight + 1)  # one imagined observation of the old belief
-    np.testing.assert_allclose(env.world.mean_price, [expected], atol=1e-12)
+    np.testing.assert_allclose(env.rounds.mean_price, [expected], atol=1e-12)
     np.testing.assert_allclose(env.dynamics.demand, [4.0 - expected], atol=1e-12)
 
 
@@ -70,7 +70,7 @@ def test_the_observed_mean_price_approaches_that_of_the_policy_whatever_its_cour
         for step in range(length // 10):
             env.step(mean[step % 10] + std[step % 10] * rng.standard_normal((10, 1)))
         assert env.round == 1
-        errors[length] = abs(env.world.mean_price[0] - float(env.problem.mean_price(mean, std)))
+        errors[length] = abs(env.rounds.mean_price[0] - float(env.problem.mean_price(mean, std)))
     assert errors[20_000] < 0.02
     assert errors[20_000] < 0.5 * errors[200]
 
@@ -80,8 +80,8 @@ def test_prices_of_sub_environments_that_are_being_reset_are_not_observed():
     env.reset(seed=0)
     for action in (0.0, 0.0, 1.0, 0.0):  # the third step starts new episodes
         env.step(np.full((2, 1), action))
-    assert env.world._steps_observed == 6
-    np.testing.assert_allclose(env.world.estimate(), [3.0], atol=1e-14)
+    assert env.rounds._steps_observed == 6
+    np.testing.assert_allclose(env.rounds.estimate(), [3.0], atol=1e-14)
 
 
 def test_a_declared_market_moves_only_when_told():
@@ -127,9 +127,9 @@ def test_all_forms_of_a_policy_give_the_same_market():
             env.dynamics.demand, env.problem.market(env.problem.mean_price(actions, 0 * actions)).demand
         )
     env.deploy([2.0, 4.0])
-    np.testing.assert_allclose(env.world.mean_price, [2.0, 4.0], atol=1e-14)
+    np.testing.assert_allclose(env.rounds.mean_price, [2.0, 4.0], atol=1e-14)
     env.deploy(2.0)
-    np.testing.assert_allclose(env.world.mean_price, [2.0, 2.0], atol=1e-14)
+    np.testing.assert_allclose(env.rounds.mean_price, [2.0, 2.0], atol=1e-14)
 
 
 @pytest.mark.parametrize("algorithm", [PPO, A2C])
@@ -149,7 +149,7 @@ def test_an_actor_critic_deploys_its_gaussian_and_posts_it_clipped(algorithm):
     posted = 3.0 + 3.0 * model.predict(batch, deterministic=False)[0].reshape(20, 3000).mean(1)
     weights = 0.9 ** np.arange(20)
     error = 4.0 * 3.0 * np.sqrt((weights**2).sum() / 3000) / weights.sum()
-    assert abs(float(env.world.mean_price[0]) - weights @ posted / weights.sum()) <= error
+    assert abs(float(env.rounds.mean_price[0]) - weights @ posted / weights.sum()) <= error
 
 
 def test_a_deterministic_actor_deploys_its_action():
@@ -157,7 +157,7 @@ def test_a_deterministic_actor_deploys_its_action():
     model = TD3("MlpPolicy", env, seed=0, device="cpu", buffer_size=10)
     env.deploy(model)
     actions, _ = model.predict(env.query_observations, deterministic=True)
-    np.testing.assert_allclose(env.world.mean_price, env.problem.mean_price(actions, 0 * actions), atol=1e-12)
+    np.testing.assert_allclose(env.rounds.mean_price, env.problem.mean_price(actions, 0 * actions), atol=1e-12)
 
 
 def test_a_stable_baselines_agent_trains_in_it_alone_and_side_by_side():
@@ -187,7 +187,7 @@ def test_a_bad_policy_is_refused_and_nothing_changes(policy, message):
     env.deploy(2.0)
     env.reset()
     env.step([0.0, 0.0])
-    world = env.world
+    world = env.rounds
 
     def snapshot():
         seen = world._weighted_prices.tolist(), world._weight, world._steps_observed, world._news

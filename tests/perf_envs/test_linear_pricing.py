@@ -15,16 +15,16 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
-import perf_envs
 from perf_envs import PerformativeVectorEnv, WorldEnv
 from perf_envs.worlds.linear_pricing.env import LinearPricing, LinearPricingVectorEnv
 from tests.perf_envs.linear_world import ID, TWO, life, make
+from tests.worlds import CONTINUOUS_WORLDS, TABULAR_WORLDS
 
 
 def test_it_is_registered_beside_the_tabular_worlds():
-    assert list(perf_envs.CONTINUOUS_WORLDS) == [ID]
-    assert not set(perf_envs.CONTINUOUS_WORLDS) & set(perf_envs.WORLDS)
-    assert gym.spec(ID).max_episode_steps is perf_envs.CONTINUOUS_WORLDS[ID] is None
+    assert list(CONTINUOUS_WORLDS) == [ID]
+    assert not set(CONTINUOUS_WORLDS) & set(TABULAR_WORLDS)
+    assert gym.spec(ID).max_episode_steps is CONTINUOUS_WORLDS[ID] is None
     assert isinstance(make(), WorldEnv)
 
 
@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_life_and_restarts_the_world():
     env.reset(seed=3)
     assert env.round == 0
     np.testing.assert_array_equal(env.dynamics.demand, env.problem.base_demand)
-    np.testing.assert_array_equal(env.world.mean_price, [3.0, 3.0])
+    np.testing.assert_array_equal(env.rounds.mean_price, [3.0, 3.0])
 
 
 def test_reset_without_a_seed_keeps_the_world():
@@ -69,7 +69,7 @@ def test_a_pickled_environment_goes_on_where_it_was():
     life(env, 22)
     env.unwrapped.deploy(2.5)
     copy = pickle.loads(pickle.dumps(env))
-    ends = [[e.step([0.3])[1] for _ in range(12)] + [e.unwrapped.world.estimate().tolist()] for e in (env, copy)]
+    ends = [[e.step([0.3])[1] for _ in range(12)] + [e.unwrapped.rounds.estimate().tolist()] for e in (env, copy)]
     assert ends[0] == ends[1]
 
 
@@ -181,7 +181,7 @@ def test_a_single_sub_environment_walks_the_path_of_the_scalar_one(settings, lim
         np.testing.assert_array_equal(observations[0], observation)
     assert scalar.unwrapped.round == vector.round == 4
     assert ended == 200 // (limit or 20)
-    np.testing.assert_array_equal(scalar.unwrapped.world.mean_price, vector.world.mean_price)
+    np.testing.assert_array_equal(scalar.unwrapped.rounds.mean_price, vector.rounds.mean_price)
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))

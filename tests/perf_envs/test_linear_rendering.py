@@ -91,7 +91,7 @@ def test_text_needs_no_pygame_and_tells_every_product(monkeypatch):
     assert lines[-2] == ["1", "1.50", "2.50", "4.00", "2.00", "4.00"]
     assert lines[-1] == ["2", "5.00", "0.50", "3.00", "3.00", "6.00"]
     assert "round 1: period 2 of 20; asked 3.00, 6.00, demand 2.50, 0.50, revenue 10.50" in text
-    value = env.unwrapped.problem.performative_value(*env.unwrapped._certain([1.5, 5.0]))
+    value = env.unwrapped.problem.value([1.5, 5.0])
     assert f"earns {float(value):.2f} once" in text
 
 

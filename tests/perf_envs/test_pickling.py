@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from perf_envs import CONTINUOUS_WORLDS, WORLDS
 from tests.perf_envs.worlds import make_world, random_policy
+from tests.worlds import CONTINUOUS_WORLDS, TABULAR_WORLDS
 
 
-@pytest.mark.parametrize("env_id", [*WORLDS, *CONTINUOUS_WORLDS])
+@pytest.mark.parametrize("env_id", [*TABULAR_WORLDS, *CONTINUOUS_WORLDS])
 @pytest.mark.parametrize("dumps", [pickle.dumps, ForkingPickler.dumps])
 def test_a_world_that_was_sent_elsewhere_still_steps_as_before(env_id, dumps):
     """Torch would move the memory of tensors that are sent to a process; arrays that view it must not notice."""
@@ -21,7 +21,7 @@ def test_a_world_that_was_sent_elsewhere_still_steps_as_before(env_id, dumps):
     for env in (used, untouched):
         env.reset(seed=0)
         env.action_space.seed(0)
-    for name in ("problem", "dynamics", "world"):
+    for name in ("problem", "dynamics", "rounds"):
         dumps(getattr(used.unwrapped, name))
     for _ in range(50):
         action = untouched.action_space.sample()
@@ -33,7 +33,7 @@ def test_a_world_that_was_sent_elsewhere_still_steps_as_before(env_id, dumps):
             untouched.reset()
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", TABULAR_WORLDS)
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda item: pickle.loads(pickle.dumps(item))])
 def test_copies_answer_alike(env_id, duplicate):
     problem = make_world(env_id).problem
@@ -43,6 +43,6 @@ def test_copies_answer_alike(env_id, duplicate):
         torch.testing.assert_close(getattr(mine, name), getattr(theirs, name), rtol=0.0, atol=1e-14)
     again = duplicate(mine.detach())
     assert torch.equal(again.probs, mine.probs)
-    assert {name: value.tolist() for name, value in again.answer.items()} == {
-        name: value.tolist() for name, value in mine.answer.items()
+    assert {name: value.tolist() for name, value in again.latents.items()} == {
+        name: value.tolist() for name, value in mine.latents.items()
     }

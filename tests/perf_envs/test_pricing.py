@@ -41,7 +41,7 @@ def revised(env, settings, pi, w):
 
 
 def willingness(env, pi):
-    return env.problem.response(pi).answer["willingness"]
+    return env.problem.response(pi).latents["willingness"]
 
 
 SETTINGS = [

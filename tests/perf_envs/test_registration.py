@@ -14,6 +14,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 import perf_envs
 from tests.perf_envs.worlds import IDS, dense, make_world, random_policy
+from tests.worlds import TABULAR_WORLDS
 
 worlds = pytest.mark.parametrize("world_id", IDS)
 modes = pytest.mark.parametrize("deployment", ["observed", "declared"])
@@ -66,7 +67,7 @@ def test_the_default_step_limit_is_the_one_the_docstring_tells(world_id):
     limit = gym.spec(world_id).max_episode_steps
     told = re.findall(r"truncation after (\d+) steps", inspect.getdoc(type(make_world(world_id))))
     assert told == ([] if limit is None else [str(limit)])
-    assert perf_envs.WORLDS[world_id] == limit
+    assert TABULAR_WORLDS[world_id] == limit
 
 
 @worlds
@@ -77,7 +78,7 @@ def test_the_spec_survives_json(world_id):
     env = gym.make(world_id, **settings)
     again = gym.make(EnvSpec.from_json(env.spec.to_json()))
     assert again.spec == env.spec
-    assert (again.unwrapped.gamma, again.unwrapped.world.round_length) == (0.7, 12)
+    assert (again.unwrapped.gamma, again.unwrapped.rounds.round_length) == (0.7, 12)
     pi = random_policy(env.unwrapped, 0)
     for one, other in zip(*(dense(e.unwrapped.problem.response(pi)) for e in (env, again)), strict=True):
         np.testing.assert_array_equal(one, other)

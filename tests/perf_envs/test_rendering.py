@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from gymnasium.error import DependencyNotInstalled
 
-import perf_envs
 from perf_envs.rendering.canvas import Canvas
 from perf_envs.rendering.charts import Axes, RoundHistory, number, ticks
 from perf_envs.worlds.gridworld.render import cell_characters
+from tests.worlds import TABULAR_WORLDS
 
 DRAWN_WORLDS = ["PerformativeGridWorld-v0", "PerformativePricing-v0", "SoftmaxPeMDP-v0"]
 HAZARDOUS_GRID = np.where(np.arange(10_000).reshape(100, 100) % 7 == 3, -0.5, -0.01)
@@ -49,7 +49,7 @@ def walk(env, n_steps):
 
 
 def test_every_world_that_offers_pictures_is_tested_here():
-    assert set(DRAWN_WORLDS) <= set(perf_envs.WORLDS)
+    assert set(DRAWN_WORLDS) <= set(TABULAR_WORLDS)
 
 
 @pytest.mark.parametrize("world", DRAWN_WORLDS)
@@ -215,7 +215,7 @@ class TestGridWorld:
     def test_mean_intervention_is_that_of_the_dynamics_over_cells_that_are_no_goals(self):
         env = make("PerformativeGridWorld-v0", "ansi")
         env.unwrapped.deploy(lopsided_policy(env))
-        share = 1.0 - env.unwrapped.dynamics.answer["interventions"][:-1, 4].mean().item()
+        share = 1.0 - env.unwrapped.dynamics.latents["interventions"][:-1, 4].mean().item()
         assert f"mean intervention probability {share:.2f} (+{share:.2f} since round 0)" in env.render()
 
     def test_cells_have_their_published_letters_and_others_go_by_reward(self):

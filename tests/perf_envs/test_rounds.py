@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from perf_envs import World
-from perf_envs.worlds.linear_pricing.rounds import MarketWorld
+from perf_envs.tabular_rounds import TabularRounds
+from perf_envs.worlds.linear_pricing.rounds import MarketRounds
 from tests.perf_envs.linear_world import TWO, make
 from tests.perf_envs.worlds import IDS, dense, make_world, random_policy
 
@@ -39,7 +39,7 @@ def test_the_shift_of_a_market_is_the_largest_change_of_the_earnings_of_any_pric
 def test_those_who_stand_idle_are_not_counted(deployment):
     """Three of five move: after four joint steps twelve are seen, and a round of twelve is over."""
     env = make_world("SoftmaxPeMDP-v0")
-    world = World(env.problem, deployment, round_length=12)
+    world = TabularRounds(env.problem, deployment, round_length=12)
     if deployment == "declared":
         world.deploy(world.policy)
     rounds = world.round
@@ -60,7 +60,7 @@ def test_those_who_stand_idle_are_not_counted(deployment):
 
 def test_prices_of_those_who_stand_idle_are_not_counted():
     env = make(**TWO)
-    world = MarketWorld(env.problem, round_length=12)
+    world = MarketRounds(env.problem, round_length=12)
     periods = np.array([0, 3, 7, 19, 2])
     actions = np.linspace(-1.0, 1.0, 10).reshape(5, 2)
     idle = np.array([1, 4])
@@ -81,11 +81,11 @@ def test_prices_of_those_who_stand_idle_are_not_counted():
 @pytest.mark.parametrize("make_one", [lambda: make_world("SoftmaxPeMDP-v0"), lambda: make(**TWO)])
 def test_agents_who_share_a_world_make_a_round_together(make_one):
     env = make_one()
-    world = type(env.world)(env.problem, round_length=4)
+    world = type(env.rounds)(env.problem, round_length=4)
     world.share(3)
     assert world.is_shared
     indices = np.arange(3)
-    actions = np.zeros((3, 2)) if isinstance(world, MarketWorld) else np.zeros(3, dtype=np.int64)
+    actions = np.zeros((3, 2)) if isinstance(world, MarketRounds) else np.zeros(3, dtype=np.int64)
     for step in range(1, 9):
         world.observe_many(indices, actions)
         assert world.round == step // 4
@@ -94,11 +94,11 @@ def test_agents_who_share_a_world_make_a_round_together(make_one):
 
 def test_the_estimate_starts_anew_in_every_round_from_what_is_believed():
     env = make_world("SoftmaxPeMDP-v0")
-    world = World(env.problem, round_length=3)
+    world = TabularRounds(env.problem, round_length=3)
     for action in (0, 0, 1):
         world.observe(2, action)
     believed = np.array([2.25, 1.25, 0.25, 0.25]) / 4
-    np.testing.assert_allclose(world.policy[2], believed)
+    np.testing.assert_allclose(world.policy.probs[2], believed)
     np.testing.assert_allclose(world.estimate(), world.policy)
     world.observe(2, 3)
     np.testing.assert_allclose(world.estimate()[2], (believed + np.eye(4)[3]) / 2)
@@ -108,7 +108,7 @@ def test_the_estimate_starts_anew_in_every_round_from_what_is_believed():
 def test_many_agents_are_noted_first_and_counted_in_time():
     """More steps than the log of them holds."""
     env = make_world("SoftmaxPeMDP-v0")
-    world = World(env.problem, round_length=10**6)
+    world = TabularRounds(env.problem, round_length=10**6)
     rng = np.random.default_rng(0)
     counts = np.zeros((10, 4))
     for _ in range(5):
@@ -124,20 +124,20 @@ def test_many_agents_are_noted_first_and_counted_in_time():
 def test_handing_the_same_policy_over_again_moves_a_gradual_world_further(adaptation_rate):
     env = make_world("SoftmaxPeMDP-v0", deployment="declared", adaptation_rate=adaptation_rate)
     pi = random_policy(env, 0)
-    first = env.world.deploy(pi)
-    again = env.world.redeploy()
+    first = env.rounds.deploy(pi)
+    again = env.rounds.redeploy()
     assert env.round == 2
-    np.testing.assert_array_equal(env.world.policy, pi)
+    np.testing.assert_array_equal(env.rounds.policy.probs, pi)
     remaining = 1.0 - adaptation_rate
     assert again.transition == pytest.approx(remaining * first.transition, abs=1e-12)
     market = make(deployment="declared", adaptation_rate=adaptation_rate, **TWO)
     first = market.deploy(np.array([5.0, 2.0]))
-    assert market.world.redeploy().reward == pytest.approx(remaining * first.reward, abs=1e-12)
-    np.testing.assert_allclose(market.world.mean_price, [5.0, 2.0])
+    assert market.rounds.redeploy().reward == pytest.approx(remaining * first.reward, abs=1e-12)
+    np.testing.assert_allclose(market.rounds.mean_price, [5.0, 2.0])
 
 
 def test_before_any_deployment_a_market_believes_in_the_middle_of_its_prices():
-    world = make(price_low=1.0, price_high=4.0, **TWO).world
+    world = make(price_low=1.0, price_high=4.0, **TWO).rounds
     np.testing.assert_array_equal(world.mean_price, 2.5)
     world.redeploy()
     np.testing.assert_allclose(world.dynamics.demand, [4.0 - 2.5, 3.0 - 1.25])
@@ -146,31 +146,31 @@ def test_before_any_deployment_a_market_believes_in_the_middle_of_its_prices():
 def test_a_table_is_kept_as_it_was_handed_over():
     env = make_world("SoftmaxPeMDP-v0", deployment="declared")
     table = torch.from_numpy(random_policy(env, 0)).requires_grad_()
-    env.world.deploy(table)
+    env.rounds.deploy(table)
     assert not env.dynamics.probs.requires_grad
-    np.testing.assert_array_equal(env.world.policy, table.detach())
+    np.testing.assert_array_equal(env.rounds.policy.probs, table.detach())
 
 
 def test_a_declared_world_that_nobody_deploys_to_says_so_once_and_not_before_it_is_time():
     env = make_world("SoftmaxPeMDP-v0")
-    world = World(env.problem, "declared", round_length=600)
+    world = TabularRounds(env.problem, "declared", round_length=600)
     world.wait(599)  # warnings are errors here
     with pytest.warns(UserWarning, match="has had none in 600 steps"):
         world.wait(600)
     world.wait(10**6)
-    short = World(env.problem, "declared", round_length=10)
+    short = TabularRounds(env.problem, "declared", round_length=10)
     short.wait(499)
     with pytest.warns(UserWarning, match="none in 500 steps"):
         short.wait(500)
-    told = World(env.problem, "declared", round_length=600)
+    told = TabularRounds(env.problem, "declared", round_length=600)
     told.deploy(told.policy)
     told.wait(10**6)
-    World(env.problem, "observed", round_length=600).wait(10**6)
+    TabularRounds(env.problem, "observed", round_length=600).wait(10**6)
 
 
 def test_steps_thrown_away_by_restarts_are_added_up_until_the_world_has_answered():
     env = make_world("SoftmaxPeMDP-v0")
-    world = World(env.problem, round_length=600)
+    world = TabularRounds(env.problem, round_length=600)
 
     def live(n_steps):
         for _ in range(n_steps):
@@ -207,7 +207,7 @@ def test_how_far_it_moved_is_a_number_also_where_answers_carry_gradients():
 
 
 def test_asking_how_actions_fit_does_not_end_the_comparison_unless_told_to():
-    world = World(make_world("SoftmaxPeMDP-v0").problem, "declared")
+    world = TabularRounds(make_world("SoftmaxPeMDP-v0").problem, "declared")
     assert not world.is_shared
     world.deploy(world.policy)
     world.observe(0, 0)

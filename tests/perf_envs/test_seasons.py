@@ -9,7 +9,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import TimeAwareObservation
 from sb3_contrib.common.wrappers import TimeFeatureWrapper
 
-import perf_envs
+from tests.worlds import ALL_WORLDS
 
 SEASONS = ["PerformativePricing-v0", "LinearPricing-v0"]
 seasons = pytest.mark.parametrize("world_id", SEASONS)
@@ -26,7 +26,7 @@ def episode(env):
 
 
 def test_every_registered_world_without_a_step_limit_is_a_season():
-    assert sorted(SEASONS) == sorted(name for name, limit in perf_envs.ALL_WORLDS.items() if limit is None)
+    assert sorted(SEASONS) == sorted(name for name, limit in ALL_WORLDS.items() if limit is None)
 
 
 @pytest.mark.parametrize("settings", [{}, {"horizon": 3}, {"horizon": 40}])

@@ -6,12 +6,12 @@ import pytest
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import HumanRendering
 
-import perf_envs
 from agents import make_vec_env
 from perf_envs.wrappers import VectorStateObservation
 from tests.perf_envs.worlds import CorridorVectorEnv
+from tests.worlds import ALL_WORLDS
 
-every_world = pytest.mark.parametrize("world_id", list(perf_envs.ALL_WORLDS))
+every_world = pytest.mark.parametrize("world_id", list(ALL_WORLDS))
 every_mode = pytest.mark.parametrize("mode", ["rgb_array", "ansi"])
 
 

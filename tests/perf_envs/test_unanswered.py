@@ -131,4 +131,4 @@ def test_many_agents_in_one_world_are_not_copies(env_id):
     for _ in range(300):
         for env in envs:
             env.step(env.action_space.sample())
-    assert all(env.world.round >= 3 for env in envs)
+    assert all(env.rounds.round >= 3 for env in envs)

@@ -2,10 +2,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from perf_envs import CONTINUOUS_WORLDS, WORLDS
-from perf_envs.variants import VARIANTS, split_variant, variant_names
+from perf_envs import WORLDS
+from perf_envs.registration import split_variant, variant_names
+from tests.worlds import CONTINUOUS_WORLDS, TABULAR_WORLDS
 
-NAMES = [name for env_id in VARIANTS for name in variant_names(env_id)]
+NAMES = [name for env_id in WORLDS for name in variant_names(env_id)]
 
 
 def rewards_after_an_answer(name):
@@ -20,8 +21,8 @@ def rewards_after_an_answer(name):
 
 
 def test_every_registered_world_is_there_weak_and_strong():
-    assert set(VARIANTS) == {*WORLDS, *CONTINUOUS_WORLDS}
-    assert all({"weak", "strong"} <= set(variants) for variants in VARIANTS.values())
+    assert all({"weak", "strong"} <= set(world.variants) for world in WORLDS.values())
+    assert set(WORLDS) == {*TABULAR_WORLDS, *CONTINUOUS_WORLDS}
 
 
 @pytest.mark.parametrize("name", NAMES)

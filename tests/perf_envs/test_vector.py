@@ -103,7 +103,7 @@ def test_a_single_sub_environment_walks_the_path_of_the_scalar_one(world_id, lim
             observation, _ = limited.reset()
         assert observations[0] == observation
     assert scalar.round == vector.round == 7
-    np.testing.assert_array_equal(scalar.world.policy, vector.world.policy)
+    np.testing.assert_array_equal(scalar.rounds.policy.probs, vector.rounds.policy.probs)
     assert ended > 0 or world_id == "SoftmaxPeMDP-v0"
 
 
@@ -183,7 +183,7 @@ def test_every_mode_walks_the_paths_of_scalar_environments_on_the_same_draws(wor
         steps = alone.step(actions, source.draws.pop(0))
         for index, step in enumerate(steps):
             if step is None:  # it was reset, or waits for it; what there is to tell of the round was told with that
-                alone.worlds[index].world.step_info()
+                alone.worlds[index].rounds.step_info()
                 assert (rewards[index], terminated[index], truncated[index]) == (0.0, False, False)
                 continue
             observation, *expected, info = step
@@ -202,7 +202,7 @@ def test_every_mode_walks_the_paths_of_scalar_environments_on_the_same_draws(wor
             observations, _ = vector.reset(options={"reset_mask": chosen})
             assert observations[chosen].tolist() == alone.reset(chosen, source.draws.pop(0))
         if vector.round > rounds:
-            alone.deploy(vector.world.policy)
+            alone.deploy(vector.rounds.policy.probs)
         if deployment == "declared" and time in (40, 41, 90):
             pi = random_policy(vector.problem, time)
             assert alone.deploy(pi) == [vector.deploy(pi)] * n
@@ -286,7 +286,7 @@ def test_a_sub_environment_that_is_being_reset_reports_no_step():
     assert not truncated.any()
     assert infos["_right"].tolist() == [False, True]
     assert infos["right"].tolist() == [False, True]
-    assert env.world._steps_observed == 7
+    assert env.rounds._steps_observed == 7
 
 
 def test_with_autoreset_disabled_a_finished_sub_environment_must_be_reset_first():
@@ -324,7 +324,7 @@ def test_the_policy_is_observed_from_the_pooled_actions():
         assert infos["round"].tolist() == [0] * 8, step
     assert env.round == 1
     assert counts.sum() == 104
-    np.testing.assert_allclose(env.world.policy, (counts + 0.25) / (counts.sum(-1, keepdims=True) + 1), atol=1e-15)
+    np.testing.assert_allclose(env.rounds.policy.probs, (counts + 0.25) / (counts.sum(-1, keepdims=True) + 1), atol=1e-15)
     *_, infos = env.step(actions)
     assert infos["round"].tolist() == [1] * 8
     assert infos["_shift"].all()
@@ -360,7 +360,7 @@ def test_a_vector_walk_repeats_bit_for_bit_after_a_seeded_reset(world_id, mode):
             seen.append([observations.tolist(), rewards.tolist(), infos["round"].tolist()])
             if mode is AutoresetMode.DISABLED and (terminated | truncated).any():
                 env.reset(options={"reset_mask": terminated | truncated})
-        return seen, env.round, env.world.policy.tolist()
+        return seen, env.round, env.rounds.policy.probs.tolist()
 
     first, second = life(), life()
     assert first == second
@@ -419,10 +419,10 @@ def test_bad_actions_are_refused_and_nothing_changes(actions):
     env = CorridorVectorEnv(num_envs=2)
     env.reset(seed=0)
     env.step([1, 0])
-    before = env._states.tolist(), env._steps.tolist(), env.world._steps_observed, env.np_random.bit_generator.state
+    before = env._states.tolist(), env._steps.tolist(), env.rounds._steps_observed, env.np_random.bit_generator.state
     with pytest.raises(ValueError, match="actions must"):
         env.step(actions)
-    after = env._states.tolist(), env._steps.tolist(), env.world._steps_observed, env.np_random.bit_generator.state
+    after = env._states.tolist(), env._steps.tolist(), env.rounds._steps_observed, env.np_random.bit_generator.state
     assert after == before
 
 
@@ -434,7 +434,7 @@ def test_a_bad_reset_mask_is_refused_and_nothing_changes(mask):
     with pytest.raises(ValueError, match=r"options\['reset_mask'\] must be bool \[2\]"):
         env.reset(seed=1, options={"reset_mask": mask})
     assert env._states.tolist() == [1, 1]
-    assert env.world._steps_observed == 2
+    assert env.rounds._steps_observed == 2
 
 
 @every_mode

@@ -6,11 +6,11 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-import perf_envs
 from perf_envs import Dynamics, PerformativeEnv, PerformativeMDP, PerformativeVectorEnv
+from tests.worlds import TABULAR_WORLDS
 
 DATA = Path(__file__).parent.parent / "data"
-IDS = list(perf_envs.WORLDS)
+IDS = list(TABULAR_WORLDS)
 
 
 def make_world(world_id, **kwargs):

@@ -14,8 +14,9 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from agents import PePG, make_vec_env
-from perf_envs import ALL_WORLDS, CONTINUOUS_WORLDS, LinearPricingProblem, gaussian_policy
+from perf_envs import LinearPricingProblem, gaussian_policy
 from perf_envs.worlds.linear_pricing.env import LinearPricing
+from tests.worlds import ALL_WORLDS, CONTINUOUS_WORLDS
 from train.algorithms import ALGORITHMS
 from train.applicability import applies
 from train.bench import BenchReport, longest_first, plan_runs, run_bench

@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from perf_envs import ALL_WORLDS, WORLDS, Dynamics, LinearPricingProblem, PerformativeMDP, exact
+from perf_envs import Dynamics, LinearPricingProblem, PerformativeMDP, exact
+from tests.worlds import ALL_WORLDS, TABULAR_WORLDS
 from train import evaluation
 from train.commands import describe
 from train.evaluation import play, standard_error
@@ -51,7 +52,7 @@ def expected_in_steps(problem: PerformativeMDP, table: np.ndarray, n_steps: int)
 # -- how long -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("env", WORLDS)
+@pytest.mark.parametrize("env", TABULAR_WORLDS)
 @pytest.mark.parametrize("gamma", [0.5, 0.9, 0.99])
 def test_discounted_returns_agree_with_the_exact_value(env: str, gamma: float) -> None:
     problem = problem_of(env, gamma=gamma)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from agents.common.schedules import PiecewiseLinear
-from perf_envs import WORLDS
+from tests.worlds import TABULAR_WORLDS
 from train.algorithms import ALGORITHMS, find_algorithm
 from train.options import ALGOS
 from train.settings import CONFIGS, hyperparameters, parse_assignments, resolve_settings
@@ -23,7 +23,7 @@ def write(path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
-@pytest.mark.parametrize("env", WORLDS)
+@pytest.mark.parametrize("env", TABULAR_WORLDS)
 def test_every_shipped_file_is_valid(algo: str, env: str) -> None:
     settings = resolve_settings(algo, env)
     assert settings["n_envs"] >= 1
@@ -43,14 +43,14 @@ def test_all_algorithms_share_the_protocol() -> None:
 
 
 @pytest.mark.parametrize("algo", [name for name, algorithm in ALGORITHMS.items() if algorithm.like == "pepg"])
-@pytest.mark.parametrize("env", WORLDS)
+@pytest.mark.parametrize("env", TABULAR_WORLDS)
 def test_an_ablation_differs_in_one_setting_from_what_it_is_like(algo: str, env: str) -> None:
     mine, whole = resolve_settings(algo, env), resolve_settings(str(ALGORITHMS[algo].like), env)
     assert len([key for key in {**mine, **whole} if mine.get(key) != whole.get(key)]) == 1
 
 
 @pytest.mark.parametrize("algo", ["ppo", "a2c", "trpo"])
-@pytest.mark.parametrize("env", WORLDS)
+@pytest.mark.parametrize("env", TABULAR_WORLDS)
 def test_the_versions_with_defaults_have_those_of_stable_baselines3(algo: str, env: str) -> None:
     settings = resolve_settings(f"{algo}_defaults", env)
     signature = inspect.signature(find_algorithm(algo).build).parameters
@@ -293,6 +293,6 @@ def test_points_become_schedules(algo: str) -> None:
     assert schedule(0.5) == pytest.approx(5e-4)
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", TABULAR_WORLDS)
 def test_all_algorithms_train_equally_long_in_a_world(env_id: str) -> None:
     assert len({resolve_settings(algo, env_id)["n_timesteps"] for algo in ALGORITHMS}) == 1

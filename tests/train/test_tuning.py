@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from perf_envs import WORLDS
+from tests.worlds import TABULAR_WORLDS
 from train import settings
 from train.algorithms import ALGORITHMS, find_algorithm
 from train.cli import main
@@ -64,7 +64,7 @@ def test_every_algorithm_has_a_space() -> None:
 
 @pytest.mark.parametrize("algo", TUNED_ALGOS)
 def test_spaces_hold_real_hyperparameters_and_the_shipped_setting(algo: str) -> None:
-    for env in (*WORLDS, f"{PRICING}@strong"):
+    for env in (*TABULAR_WORLDS, f"{PRICING}@strong"):
         space, shipped = read_space(algo, env), shipped_setting(algo, env)
         assert 2 <= len(space) <= 4
         assert set(space) <= set(find_algorithm(algo).hyperparameters) - {"gamma", "device", "policy_kwargs"}
@@ -143,7 +143,7 @@ def test_the_first_trial_is_the_shipped_setting_and_the_best_is_at_least_as_good
 
 
 @pytest.mark.parametrize("algo", ["ppo", "a2c", "trpo"])
-@pytest.mark.parametrize("env", WORLDS)
+@pytest.mark.parametrize("env", TABULAR_WORLDS)
 def test_the_defaults_of_the_library_are_tried_next(algo: str, env: str, tmp_path: Path) -> None:
     (one,) = plan_searches([algo], [env], 2, 1, tmp_path, 200)
     trials = search(one, lambda run: {"performative_value": 0.0})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from perf_envs.variants import SEPARATOR
+from perf_envs.registration import SEPARATOR
 
 #: The algorithm whose advantage over the others is reported.
 OURS = "pepg"

@@ -135,7 +135,7 @@ def _draw_grid(env: PerformativeGridWorld, axes: Axes, table: Table, dynamics: D
     axes.vlines(np.arange(1, columns) - 0.5, -0.5, rows - 0.5, color=RULE, linewidth=0.6)
     live = ~env.goals.ravel()
     y, x = np.divmod(np.arange(kinds.size), columns)
-    overridden = dynamics.answer["interventions"][:, : len(MOVES)].sum(-1).numpy() * live
+    overridden = dynamics.latents["interventions"][:, : len(MOVES)].sum(-1).numpy() * live
     axes.scatter(x + 0.32, y - 0.32, s=48.0 * overridden, color=_WORLD_COLOR, linewidths=0, zorder=2)
     for action, (down, right) in enumerate(MOVES):
         drawn = live & (table[:, action] >= _FAINT)
@@ -180,7 +180,7 @@ def _draw_prices(env: PerformativePricing, axes: Axes, table: Table, dynamics: D
                 bright = price > (env.prices[0] + env.prices[-1]) / 2
                 ink = INK if bright else "white"
                 axes.text(period, unit + 1, f"{price:.1f}", ha="center", va="center", fontsize=6.5, color=ink)
-    axes.text(0.02, 0.04, f"w = {float(dynamics.answer['willingness']):.2f}", transform=axes.transAxes, fontsize=9)
+    axes.text(0.02, 0.04, f"w = {float(dynamics.latents['willingness']):.2f}", transform=axes.transAxes, fontsize=9)
     axes.set(xlabel="period", ylabel="units left", facecolor="#F2F2F2")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))

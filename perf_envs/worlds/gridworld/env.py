@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from perf_envs.perception import Wrapping
 from perf_envs.problem import PerformativeMDP
+from perf_envs.rounds import Deployment
 from perf_envs.tabular_env import PerformativeEnv
-from perf_envs.tabular_rounds import Deployment
 from perf_envs.validation import check_count, check_number
 from perf_envs.vector import PerformativeVectorEnv
 from perf_envs.worlds.gridworld.grids import GridLike, check_goal, next_states, perturbed_grids, read_grid, start_cells

@@ -56,14 +56,14 @@ class GridWorldRenderer(Renderer["PerformativeGridWorld"]):
         self._shape: tuple[int, int] = env.grid.shape
         self._characters = cell_characters(env.grid)
         self._live = ~env.goals
-        self._history = RoundHistory(self._mean(env.world._unshifted.answer["interventions"].numpy()))
+        self._history = RoundHistory(self._mean(env.rounds._unshifted.latents["interventions"].numpy()))
 
     # -- what there is to see -------------------------------------------------------------------------------------
 
     @property
     def _interventions(self) -> NDArray[np.float64]:
         """Probability that the followers make each move, ``[S, 4]``."""
-        return np.asarray(self.env.dynamics.answer["interventions"][:, :4])
+        return np.asarray(self.env.dynamics.latents["interventions"][:, :4])
 
     def _mean(self, interventions: NDArray[np.float64]) -> float:
         return float(interventions[self._live.ravel(), :4].sum(-1).mean())
@@ -121,7 +121,7 @@ class GridWorldRenderer(Renderer["PerformativeGridWorld"]):
         return np.where(self._live, signs.reshape(self._shape), self._characters)
 
     def _policy_signs(self) -> NDArray[np.str_]:
-        policy = self.env.world.policy
+        policy = self.env.rounds.policy.probs
         best = policy >= policy.max(-1, keepdims=True) - 1e-9
         return np.asarray(np.where(best.sum(-1) == 1, np.array(list(_MOVE_SIGNS))[best.argmax(-1)], "+"))
 
@@ -192,7 +192,7 @@ class GridWorldRenderer(Renderer["PerformativeGridWorld"]):
             row, column = divmod(int(state), self._shape[1])
             centre = grid.cell(row, column, self._shape).centre
             for move in range(4):
-                draw_policy_arrow(canvas, centre, size, move, self.env.world.policy[state, move])
+                draw_policy_arrow(canvas, centre, size, move, self.env.rounds.policy.probs[state, move])
                 draw_push(canvas, centre, size, move, self._interventions[state, move])
 
     def _draw_agent(self, canvas: Canvas, grid: Box, size: int) -> None:

@@ -118,7 +118,7 @@ class FollowerResponse(ResponseMap):
             interventions[:, None, :].expand(-1, N_MOVES, -1),
             self._outcome_rewards,
             absorbing=self._absorbing,
-            answer={"interventions": interventions},
+            latents={"interventions": interventions},
         )
 
     def mean_best_response(self, pi: Tensor) -> Tensor:

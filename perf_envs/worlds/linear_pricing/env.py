@@ -10,14 +10,12 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from perf_envs.dynamics import Shift
 from perf_envs.env import RESET_FIRST, WorldEnv
-from perf_envs.gaussian_policies import check_table, gaussian_policy
 from perf_envs.rounds import Deployment
 from perf_envs.seasons import Season
 from perf_envs.vector import PerformativeVectorEnv
 from perf_envs.worlds.linear_pricing.response import LinearPricingProblem, Market
-from perf_envs.worlds.linear_pricing.rounds import MarketWorld
+from perf_envs.worlds.linear_pricing.rounds import MarketRounds
 
 __all__ = ["LinearPricing", "LinearPricingProblem", "LinearPricingVectorEnv", "Market"]
 
@@ -74,7 +72,7 @@ class LinearPricing(Season, WorldEnv):
     """
 
     problem: LinearPricingProblem
-    world: MarketWorld
+    rounds: MarketRounds
 
     def __init__(
         self,
@@ -91,7 +89,7 @@ class LinearPricing(Season, WorldEnv):
         round_length: int = 1000,
         render_mode: str | None = None,
     ) -> None:
-        self.problem = LinearPricingProblem(
+        problem = LinearPricingProblem(
             base_demand,
             shift,
             demand_std=demand_std,
@@ -101,65 +99,18 @@ class LinearPricing(Season, WorldEnv):
             horizon=horizon,
             gamma=gamma,
         )
-        self.horizon, self.n_products = self.problem.horizon, self.problem.n_products
+        self.horizon, self.n_products = problem.horizon, problem.n_products
         # States are the periods 0 .. horizon; the last one is the end.
         periods = np.arange(self.horizon + 1)
         super().__init__(
-            MarketWorld(self.problem, deployment, round_length, adaptation_rate),
+            problem,
+            MarketRounds(problem, deployment, round_length, adaptation_rate),
             (periods == 0).astype(np.float64),
             periods == self.horizon,
             spaces.Box(0.0, 1.0, (1,), np.float32),
             spaces.Box(-1.0, 1.0, (self.n_products,), np.float32),
             render_mode,
         )
-
-    # -- the performative side ------------------------------------------------------------------------------------
-
-    @property
-    def gamma(self) -> float:
-        """The world's own discount."""
-        return self.problem.gamma
-
-    @property
-    def dynamics(self) -> Market:
-        """The demand in force."""
-        return self.world.dynamics
-
-    @property
-    def query_observations(self) -> NDArray[np.float32]:
-        """The observation of every period, ``[horizon, 1]``: where a deployed policy is asked for its actions."""
-        return self.problem.query_observations.copy()
-
-    def deploy(self, policy: Any) -> Shift:
-        """Deploy a policy: the market answers and a new round starts.
-
-        Args:
-            policy: posted mean prices, an array ``[horizon, d]``, ``[d]`` or a number; or mean and standard deviation
-                of the normalised actions, a tuple ``(mean, std)`` of arrays ``[horizon, d]``; or a callable
-                ``observation -> action`` or ``observation -> (mean, std)``; or a Stable-Baselines3 model.
-
-        Returns:
-            How far the market moved.
-
-        Raises:
-            ValueError: not a policy, wrong shape, not finite, prices out of range; the market is left as it was.
-        """
-        if isinstance(policy, tuple) or callable(policy) or hasattr(policy, "predict"):
-            return self.world.deploy(*gaussian_policy(policy, self.query_observations, self.n_products))
-        return self.world.deploy(*self._certain(policy))
-
-    def _certain(self, prices: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean and deviation of the normalised actions that post given prices for certain."""
-        shape = (self.horizon, self.n_products)
-        try:
-            wanted = np.broadcast_to(np.asarray(prices, dtype=np.float64), shape)
-        except (TypeError, ValueError):
-            raise ValueError(f"policy as prices must have shape {shape} or {shape[1:]}, got {prices!r}") from None
-        wanted = check_table("prices", wanted, shape)
-        low, high = self.problem.price_low, self.problem.price_high
-        if wanted.min() < low or wanted.max() > high:
-            raise ValueError(f"policy as prices must be in [{low:g}, {high:g}], got {prices!r}")
-        return self.problem.actions(wanted), np.zeros(shape)
 
     # -- the Gymnasium side ---------------------------------------------------------------------------------------
 
@@ -173,13 +124,13 @@ class LinearPricing(Season, WorldEnv):
         chosen = read_actions("action", action, (self.n_products,))[None]
         if self._needs_reset:
             raise ResetNeeded(RESET_FIRST)
-        world, periods = self.world, np.array([self.state])
-        info = world.step_info()
-        following, rewards, demand = world.sampler.step_many(
+        rounds, periods = self.rounds, np.array([self.state])
+        info = rounds.step_info()
+        following, rewards, demand = rounds.sampler.step_many(
             periods, chosen, self.np_random.standard_normal((1, self.n_products))
         )
         described = {key: value[0] for key, value in self._describe(periods, chosen, demand).items()}
-        world.observe_many(periods, chosen)
+        rounds.observe_many(periods, chosen)
         info |= described
         before, self.state, reward = self.state, int(following[0]), float(rewards[0])
         self._action, self._reward = chosen[0], reward
@@ -194,7 +145,7 @@ class LinearPricing(Season, WorldEnv):
         return share.astype(np.float32)[..., None]
 
     def _describe(self, state: Any, action: Any, outcome: Any) -> dict[str, Any]:
-        return {"price": self.world.sampler.prices(action), "demand": outcome}
+        return {"price": self.rounds.sampler.prices(action), "demand": outcome}
 
     def _make_renderer(self) -> Any:
         from perf_envs.worlds.linear_pricing.render import LinearPricingRenderer

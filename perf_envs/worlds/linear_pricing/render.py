@@ -87,7 +87,7 @@ class LinearPricingRenderer(Renderer["LinearPricing"]):
         env, problem = self.env, self.env.problem
         table = {
             "product": np.arange(1, env.n_products + 1),
-            "mean price": env.world.mean_price,
+            "mean price": env.rounds.mean_price,
             "demand now": env.dynamics.demand.numpy(),
             "round 0": problem.base_demand.numpy(),
             "optimal price": problem.optimal_price.numpy(),
@@ -102,7 +102,7 @@ class LinearPricingRenderer(Renderer["LinearPricing"]):
             for row in zip(*table.values(), strict=True)
         ]
         words = [number(self._season[period].price) if period in self._season else "-" for period in range(env.horizon)]
-        value = problem.value_of_price(torch.from_numpy(env.world.mean_price))
+        value = problem.value_of_price(torch.from_numpy(env.rounds.mean_price))
         return "\n".join(
             [
                 f"{self.title}, round {env.round}: {self._progress()}; {self._last_sale()}",
@@ -146,7 +146,7 @@ class LinearPricingRenderer(Renderer["LinearPricing"]):
             canvas.rectangle(bar, AGENT, AGENT)
         axes.level(float(env.problem.optimal_price[0]), _OPTIMUM, 2.5)
         axes.level(float(env.problem.stable_price[0]), MUTED, dash=_DASH)
-        axes.level(float(env.world.mean_price[0]), WORLD)
+        axes.level(float(env.rounds.mean_price[0]), WORLD)
         _legend(
             canvas,
             (box.x, box.bottom + 27),
@@ -159,7 +159,7 @@ class LinearPricingRenderer(Renderer["LinearPricing"]):
         heading(canvas, (box.x - 40, box.y - 48), "What a price earns", f"per period, by mean price{self._product()}")
         low, high = self._prices
         prices = np.linspace(low, high, _CURVE)
-        believed = float(self.env.world.mean_price[0])
+        believed = float(self.env.rounds.mean_price[0])
         base, shift = float(problem.base_demand[0]), float(problem.shift[0])
         learnt, now = prices * (base - shift * prices), prices * float(self.env.dynamics.demand[0])
         bottom, top = min(learnt.min(), now.min(), 0.0), max(learnt.max(), now.max())
@@ -193,7 +193,7 @@ class LinearPricingRenderer(Renderer["LinearPricing"]):
         axes.frame(ticks(low, high, 8), ticks(bottom, top, 6), "mean deployed price")
         axes.level(base, MUTED, dash=_DASH)
         axes.line((low, high), ends, INK, 2.5)
-        canvas.circle(axes.at(float(self.env.world.mean_price[0]), demand), 6, WORLD, INK, 1.5)
+        canvas.circle(axes.at(float(self.env.rounds.mean_price[0]), demand), 6, WORLD, INK, 1.5)
         if self.last:
             canvas.circle(axes.at(float(self.last["price"][0]), float(self.last["demand"][0])), 7, None, AGENT, 2.5)
         at = (box.x, box.bottom + 27)

@@ -27,6 +27,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perf_envs.dynamics import Shift
+from perf_envs.exact.optima import BestKnown
 from perf_envs.pickling import PickledByValue
+from perf_envs.policies.base import Policy
+from perf_envs.policies.gaussian import Gaussian, GaussianPolicies, check_table
 from perf_envs.validation import check_count, check_number, describe
 
 #: Standard deviations below this are none: the formula of the clipped Gaussian would divide by them.
@@ -99,6 +103,9 @@ class LinearPricingProblem(PickledByValue):
         ValueError: an argument is out of range, or does not have one entry per product.
     """
 
+    #: Customers respond the same way each time.
+    is_random = False
+
     def __init__(
         self,
         base_demand: float | Sequence[float],
@@ -130,13 +137,19 @@ class LinearPricingProblem(PickledByValue):
         """``gamma^t``, ``[H]``."""
         return self.gamma ** torch.arange(self.horizon, dtype=torch.float64)
 
-    # -- the world's answer ---------------------------------------------------------------------------------------
+    @property
+    def policies(self) -> PricePolicies:
+        """The policies that can be deployed."""
+        return PricePolicies(self)
 
-    def response(self, mean: object, std: object) -> Market:
-        """Return the market's answer to a policy, differentiable in both arguments.
+    # -- the world's response -------------------------------------------------------------------------------------
+
+    def response(self, mean: object, std: object = None) -> Market:
+        """Return the market's response to a policy, differentiable in both arguments.
 
         Args:
-            mean: means of the normalised actions at ``query_observations``, ``[H, d]``.
+            mean: means of the normalised actions at ``query_observations``, ``[H, d]``; or, alone, a policy that has
+                ``mean`` and ``std``, as here and wherever else this class takes them.
             std: their standard deviations, ``[H, d]``, >= 0.
 
         Raises:
@@ -153,13 +166,15 @@ class LinearPricingProblem(PickledByValue):
         """Return the market of round 0: customers have not learnt a price yet and demand is ``base_demand``."""
         return self.market(torch.zeros(self.n_products, dtype=torch.float64))
 
-    def mean_price(self, mean: object, std: object) -> Tensor:
+    def mean_price(self, mean: object, std: object = None) -> Tensor:
         """Return the mean deployed price ``[d]``: periods weigh ``gamma^t``, as in the value."""
         return self.period_weights @ self.posted_prices(mean, std) / self.period_weights.sum()
 
-    def posted_prices(self, mean: object, std: object) -> Tensor:
+    def posted_prices(self, mean: object, std: object = None) -> Tensor:
         """Return the expected price of every period and product, ``[H, d]``."""
         shape = (self.horizon, self.n_products)
+        if std is None and isinstance(mean, Gaussian):
+            mean, std = mean.mean, mean.std
         means = _check_actions("mean", mean, shape)
         deviations = _check_actions("std", std, shape)
         if bool((deviations < 0.0).any()):
@@ -167,6 +182,21 @@ class LinearPricingProblem(PickledByValue):
         return self.unshifted().prices(clipped_normal_mean(means, deviations))
 
     # -- values ---------------------------------------------------------------------------------------------------
+
+    def reward_range(self, response: Market) -> tuple[float, float]:
+        """Return the lowest and the highest expected revenue of a period, over all prices."""
+        ends = torch.stack([self.price_low * response.demand, self.price_high * response.demand]).detach()
+        return float(ends.amin(0).sum()), float(ends.amax(0).sum())
+
+    def value(self, policy: object) -> float:
+        """Return the performative value of a policy in any form that ``policies`` reads."""
+        with torch.no_grad():
+            return float(self.performative_value(self.policies.read(policy)))
+
+    def best_known(self) -> BestKnown:
+        """Return the optimum, which is known in closed form; its policy is normalised actions that do not vary."""
+        policy = torch.from_numpy(np.tile(self.actions(self.optimal_price.numpy()), (self.horizon, 1)))
+        return BestKnown(policy, self.optimal_value, "closed form")
 
     def expected_rewards(self, market: Market, actions: Tensor) -> Tensor:
         """Return the expected revenue ``[n]`` of normalised actions ``[n, d]``, clipped, in a market."""
@@ -176,11 +206,11 @@ class LinearPricingProblem(PickledByValue):
         """Return the discounted revenue of a season in a given market."""
         return self.period_weights @ (self.posted_prices(mean, std) @ market.demand)
 
-    def performative_value(self, mean: object, std: object) -> Tensor:
+    def performative_value(self, mean: object, std: object = None) -> Tensor:
         """Return ``J``, the discounted revenue of a season in the market that answers the policy; differentiable."""
         return self.decoupled_value(mean, std, self.response(mean, std))
 
-    def stability_gap(self, mean: object, std: object) -> float:
+    def stability_gap(self, mean: object, std: object = None) -> float:
         """Return what the best policy in the answering market would earn more than the policy itself."""
         with torch.no_grad():
             market = self.response(mean, std)
@@ -214,6 +244,48 @@ class LinearPricingProblem(PickledByValue):
     def actions(self, prices: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the normalised actions that post given prices."""
         return 2.0 * (prices - self.price_low) / (self.price_high - self.price_low) - 1.0
+
+
+class PricePolicies(GaussianPolicies):
+    """Gaussian policies of a linear market, which can be written as prices too.
+
+    Args:
+        problem: the market.
+    """
+
+    def __init__(self, problem: LinearPricingProblem) -> None:
+        super().__init__(problem.query_observations, problem.n_products)
+        self._problem = problem
+
+    def read(self, policy: Any, observations: Any = None, deterministic: bool = False) -> Gaussian:
+        """Return the Gaussian of a policy.
+
+        Args:
+            policy: posted mean prices, an array ``[horizon, d]``, ``[d]`` or a number; or any of the forms of
+                :func:`perf_envs.policies.gaussian_policy`.
+            observations: where it is asked, if an agent sees something else than the period.
+            deterministic: ask models for their deterministic action instead of their distribution.
+
+        Raises:
+            ValueError: not a policy, wrong shape, not finite, prices out of range.
+        """
+        if isinstance(policy, tuple | Policy) or callable(policy) or hasattr(policy, "predict"):
+            return super().read(policy, observations, deterministic)
+        return self.posting(policy)
+
+    def posting(self, prices: Any) -> Gaussian:
+        """Return the policy that posts given prices for certain."""
+        problem, shape = self._problem, self._shape
+        try:
+            wanted = np.broadcast_to(np.asarray(prices, dtype=np.float64), shape)
+        except (TypeError, ValueError):
+            raise ValueError(f"policy as prices must have shape {shape} or {shape[1:]}, got {prices!r}") from None
+        wanted = check_table("prices", wanted, shape)
+        if wanted.min() < problem.price_low or wanted.max() > problem.price_high:
+            raise ValueError(
+                f"policy as prices must be in [{problem.price_low:g}, {problem.price_high:g}], got {prices!r}"
+            )
+        return Gaussian(problem.actions(wanted), np.zeros(shape))
 
 
 def clipped_normal_mean(mean: Tensor, std: Tensor) -> Tensor:

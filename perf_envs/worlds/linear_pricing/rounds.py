@@ -1,4 +1,4 @@
-"""What a market remembers between steps: the demand in force, the round, the mean price customers believe in."""
+"""The rounds of a linear market: the demand in force, and the mean price that customers believe in."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Floats = NDArray[np.float64]
 _PRIOR_OBSERVATIONS = 1.0
 
 
-class MarketWorld(Rounds[Market]):
-    """The part of a linear market that remembers.
+class MarketRounds(Rounds[Market]):
+    """The deployment state of a linear market.
 
     Args:
         problem: the linear pricing season.
@@ -54,14 +54,18 @@ class MarketWorld(Rounds[Market]):
         self._forget()
         super().restart(seed)
 
-    def deploy(self, mean: object, std: object) -> Shift:
-        """Hand a policy to the market, as ``response`` takes it, and start the next round; return how far it moved."""
+    def deploy(self, policy: object, response: Market | None = None) -> Shift:
+        """Hand a policy to the market and start the next round; return how far it moved.
+
+        Args:
+            policy: a :class:`perf_envs.policies.Gaussian`, or whatever else ``problem.policies`` reads.
+            response: the market's response to it, if the caller has it from ``problem.response`` already.
+        """
+        gaussian = self.problem.policies.read(policy)
         with torch.no_grad():
-            mean_price = self.problem.mean_price(mean, std)
-            moments = clipped_normal_moments(
-                torch.as_tensor(mean, dtype=torch.float64), torch.as_tensor(std, dtype=torch.float64)
-            )
-        return self._believe(mean_price.numpy(), (moments[0].numpy(), moments[1].numpy()))
+            mean_price = self.problem.mean_price(gaussian)
+            moments = clipped_normal_moments(*torch.from_numpy(gaussian.array.copy()))
+        return self._believe(mean_price.numpy(), (moments[0].numpy(), moments[1].numpy()), response)
 
     def redeploy(self) -> Shift:
         """Hand the policy deployed last to the market again, and start the next round; return how far it moved."""
@@ -94,9 +98,11 @@ class MarketWorld(Rounds[Market]):
         )
         return smoothed
 
-    def _believe(self, mean_price: Floats, moments: tuple[Floats, Floats] | None) -> Shift:
+    def _believe(
+        self, mean_price: Floats, moments: tuple[Floats, Floats] | None, response: Market | None = None
+    ) -> Shift:
         """Start the next round with a mean price, and mean and variance of the actions ``[H, d]`` where known."""
-        shift = self._begin_round(self.problem.market(torch.from_numpy(mean_price)))
+        shift = self._begin_round(self.problem.market(torch.from_numpy(mean_price)) if response is None else response)
         self.mean_price, self._moments = mean_price, moments
         return shift
 

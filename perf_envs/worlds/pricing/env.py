@@ -8,9 +8,9 @@ import numpy as np
 
 from perf_envs.perception import Wrapping
 from perf_envs.problem import PerformativeMDP
+from perf_envs.rounds import Deployment
 from perf_envs.seasons import Season
 from perf_envs.tabular_env import PerformativeEnv
-from perf_envs.tabular_rounds import Deployment
 from perf_envs.validation import check_count, check_number
 from perf_envs.vector import PerformativeVectorEnv
 from perf_envs.worlds.pricing.response import CustomerResponse

@@ -63,7 +63,7 @@ class PricingRenderer(Renderer["PerformativePricing"]):
 
     def __init__(self, env: PerformativePricing) -> None:
         super().__init__(env)
-        self._base_willingness = float(env.world._unshifted.answer["willingness"])
+        self._base_willingness = float(env.rounds._unshifted.latents["willingness"])
         self._history = RoundHistory(self._base_willingness)
         self._season: dict[int, _Sale] = {}
 
@@ -85,7 +85,7 @@ class PricingRenderer(Renderer["PerformativePricing"]):
 
     @property
     def _willingness(self) -> float:
-        return float(self.env.dynamics.answer["willingness"])
+        return float(self.env.dynamics.latents["willingness"])
 
     @property
     def _reference_price(self) -> float:
@@ -94,7 +94,7 @@ class PricingRenderer(Renderer["PerformativePricing"]):
     @property
     def _demand(self) -> NDArray[np.float64]:
         """Probability of a sale at each price, now and in the unshifted market, ``[2, A]``."""
-        markets = (self.env.dynamics, self.env.world._unshifted)
+        markets = (self.env.dynamics, self.env.rounds._unshifted)
         return np.stack([market.probs[0, :, 0].numpy() for market in markets])
 
     def _place(self, state: int) -> tuple[int, int]:
@@ -133,7 +133,7 @@ class PricingRenderer(Renderer["PerformativePricing"]):
 
     def _mean_prices(self) -> NDArray[np.float64]:
         """Return the policy's mean price ``[inventory, horizon]``, most units on top."""
-        mean = self.env.world.policy[:-1] @ self.env.prices
+        mean = self.env.rounds.policy.probs[:-1] @ self.env.prices
         return np.asarray(mean.reshape(self.env.horizon, self.env.inventory).T[::-1])
 
     def _reachable(self) -> NDArray[np.bool_]:

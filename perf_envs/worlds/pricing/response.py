@@ -100,7 +100,7 @@ class CustomerResponse(ResponseMap):
             probs,
             self._outcome_rewards,
             absorbing=self._absorbing,
-            answer={"willingness": willingness},
+            latents={"willingness": willingness},
         )
 
     def sale_probability(self, willingness: Tensor) -> Tensor:

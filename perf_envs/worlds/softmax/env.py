@@ -9,8 +9,8 @@ import torch
 
 from perf_envs.perception import Wrapping
 from perf_envs.problem import PerformativeMDP
+from perf_envs.rounds import Deployment
 from perf_envs.tabular_env import PerformativeEnv
-from perf_envs.tabular_rounds import Deployment
 from perf_envs.validation import check_count
 from perf_envs.vector import PerformativeVectorEnv
 from perf_envs.worlds.softmax.response import SoftmaxResponse

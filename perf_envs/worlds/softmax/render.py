@@ -50,18 +50,18 @@ class MatrixRenderer(Renderer["SoftmaxPeMDP"]):
 
     def _chain(self, dynamics: Dynamics) -> Table:
         """Return the Markov chain ``[S, S]`` that the deployed policy runs in the given dynamics."""
-        successors, probs = dynamics.policy_chain(torch.from_numpy(self.env.world.policy))
+        successors, probs = dynamics.policy_chain(self.env.rounds.policy.tensor())
         chain = torch.zeros(self.env.n_states, self.env.n_states, dtype=torch.float64)
         return np.asarray(chain.scatter_add(1, successors, probs))
 
     def _chains(self) -> tuple[Table, Table]:
         """Return the chain in the world now, and its difference from that in the unshifted world."""
         now = self._chain(self.env.dynamics)
-        return now, now - self._chain(self.env.world._unshifted)
+        return now, now - self._chain(self.env.rounds._unshifted)
 
     def observe(self) -> None:
         """Take down how far this round's world is from the unshifted one."""
-        moved = self.env.dynamics.probs - self.env.world._unshifted.probs
+        moved = self.env.dynamics.probs - self.env.rounds._unshifted.probs
         self._history.note(self.env.round, float(moved.abs().sum(-1).mean() / 2))
 
     def _last_step(self) -> str:
@@ -84,7 +84,7 @@ class MatrixRenderer(Renderer["SoftmaxPeMDP"]):
         widths = [max(6 * len(part), len(head)) for head, part in zip(heads, labels, strict=True)]
         table = [heads, tuple("".join(f"{index:>6}" for index in part) for part in labels)]
         for state in range(env.n_states) if small else [env.state]:
-            rows = (env.world.policy[state], env.dynamics.rewards[state].tolist(), chain[state, columns])
+            rows = (env.rounds.policy.probs[state], env.dynamics.rewards[state].tolist(), chain[state, columns])
             table.append(tuple("".join(f"{value:6.2f}" for value in row) for row in rows))
         names = ["", "state", *(f"{'>' if state == env.state else ' '} {state:>3}" for state in self._written(small))]
         body = [
@@ -112,7 +112,7 @@ class MatrixRenderer(Renderer["SoftmaxPeMDP"]):
         self._draw_chain(canvas, Box(64, 140, 410, 320), chain)
         self._draw_change(canvas, Box(566, 140, 410, 320), change)
         rewards = self.env.dynamics.rewards.numpy()
-        policy, actions = self.env.world.policy, "by state (row) and action"
+        policy, actions = self.env.rounds.policy.probs, "by state (row) and action"
         self._draw_table(canvas, Box(64, 580, 240, 160), AGENT_RAMP, ("Policy", f"probability, {actions}"), policy)
         self._draw_table(canvas, Box(386, 580, 240, 160), WORLD_RAMP, ("Reward", actions), rewards)
         self._draw_distance(canvas, Box(716, 580, 260, 160))

@@ -14,8 +14,9 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from agents import NPG, DeployCallback, PePG, PerformativeNPG, PerformativePPO, make_vec_env
 from agents.planning.ascent import natural_step
-from perf_envs import WORLDS, exact, policy_table
+from perf_envs import exact, policy_table
 from perf_envs.wrappers import VectorStateObservation
+from tests.worlds import TABULAR_WORLDS
 
 SMALL = {
     "PerformativeGridWorld-v0": {"n_followers": 3, "grid": "small4x4"},
@@ -47,7 +48,7 @@ def seen_by_features(table=FEATURES):
     )
 
 
-EVERY_WORLD = {env_id: functools.partial(world, env_id) for env_id in [*WORLDS, "LinearPricing-v0"]} | {
+EVERY_WORLD = {env_id: functools.partial(world, env_id) for env_id in [*TABULAR_WORLDS, "LinearPricing-v0"]} | {
     "features": seen_by_features,
     "dictionary": functools.partial(seen_by_features, {"stock": FEATURES[:, :1], "rest": FEATURES[:, 1:]}),
 }
@@ -183,7 +184,7 @@ def test_the_policy_is_deployed_at_the_start_of_every_rollout(algorithm):
         def _on_rollout_start(self):
             problem = self.training_env.get_attr("problem")[0]
             table = policy_table(self.model, np.arange(problem.n_states), problem.n_actions)
-            agree.append(np.allclose(self.training_env.get_attr("world")[0].policy, table))
+            agree.append(np.allclose(self.training_env.get_attr("rounds")[0].policy.probs, table))
 
         def _on_step(self):
             return True

@@ -15,7 +15,8 @@ from agents.retraining import (
     round_weights,
     stability_bound,
 )
-from perf_envs import Dynamics, PerformativeMDP, World, exact
+from perf_envs import Dynamics, PerformativeMDP, exact
+from perf_envs.tabular_rounds import TabularRounds
 from tests.agents.retraining.reference import reference_program
 from tests.agents.retraining.worlds import GRID, PRICING, SOFTMAX, still
 from tests.perf_envs.worlds import IDS, make_world, random_pemdp, random_policy
@@ -224,8 +225,8 @@ def test_a_world_that_stands_still_is_solved_at_once():
 def test_no_policy_that_is_not_one_is_deployed(monkeypatch):
     problem = make_world(SOFTMAX, n_states=3, n_actions=2).problem
     deployed = []
-    deploy = World.deploy
-    monkeypatch.setattr(World, "deploy", lambda self, policy: deployed.append(policy) or deploy(self, policy))
+    deploy = TabularRounds.deploy
+    monkeypatch.setattr(TabularRounds, "deploy", lambda self, policy: deployed.append(policy) or deploy(self, policy))
     broken = PerformativeMDP(
         lambda pi: Dynamics.from_dense(
             problem.response(pi).dense()[0], problem.response(pi).rewards * (1e308 * 10 if len(deployed) > 2 else 1.0)

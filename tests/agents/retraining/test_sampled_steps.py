@@ -211,7 +211,7 @@ def test_a_world_that_watches_is_told_to_wait_for_deployments():
     """It would answer the actions it has seen every five steps, and the samples be those of many worlds."""
     venv = make_vec_env(SOFTMAX, 2, seed=0, env_kwargs={"n_states": 3, "n_actions": 2, "round_length": 5})
     RepeatedRetraining("TabularPolicy", venv, n_steps=40, seed=0).learn(240)
-    assert venv.get_attr("world")[0].deployment == "declared"
+    assert venv.get_attr("rounds")[0].deployment == "declared"
     assert venv.get_attr("round")[0] == 3
 
 

@@ -36,7 +36,7 @@ def test_samples_come_from_the_world_that_answers_the_policy(world_id, settings)
     drawn = world.play(policy)
     assert len(drawn) == 60_000
     assert world.n_steps == 60_000
-    assert world.env.world.round == 1
+    assert world.env.rounds.round == 1
     answer = problem.response(policy)
     P, r = dense(answer)
     model = empirical_model([drawn], problem.rho.numpy(), problem.n_actions, unvisited="avoid")
@@ -70,7 +70,7 @@ def test_the_gradual_world_is_sampled_on_its_way():
         world.play(policy)
         moved = 1.0 - 0.75**rounds
         start, end = problem.unshifted().probs, problem.response(policy).probs
-        np.testing.assert_allclose(world.env.world.dynamics.probs, (1 - moved) * start + moved * end, atol=1e-12)
+        np.testing.assert_allclose(world.env.rounds.dynamics.probs, (1 - moved) * start + moved * end, atol=1e-12)
 
 
 def lagrangian(rounds, weights, d, h, rho, gamma, regularization):

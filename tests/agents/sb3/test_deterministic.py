@@ -3,8 +3,8 @@ import pytest
 
 from agents import DeployCallback
 from agents import make_vec_env as make_world
-from perf_envs import CONTINUOUS_WORLDS, WORLDS
 from tests.agents.sb3.algorithms import ACTION_ENVS, every_algorithm
+from tests.worlds import CONTINUOUS_WORLDS, TABULAR_WORLDS
 
 
 def trained(model, callback=None):
@@ -22,7 +22,7 @@ def test_a_seed_decides_everything(case, kind):
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("env_id", [*WORLDS, *CONTINUOUS_WORLDS])
+@pytest.mark.parametrize("env_id", [*TABULAR_WORLDS, *CONTINUOUS_WORLDS])
 @every_algorithm
 def test_a_seed_decides_everything_in_worlds_that_answer(case, env_id):
     if ("Box" if env_id in CONTINUOUS_WORLDS else "Discrete") not in case.actions:

@@ -9,8 +9,8 @@ from stable_baselines3.common.envs import IdentityEnv
 
 from agents import DeployCallback
 from agents import make_vec_env as make_world
-from perf_envs import CONTINUOUS_WORLDS, WORLDS
 from tests.agents.sb3.algorithms import ACTION_ENVS, ALGORITHMS, every_algorithm
+from tests.worlds import CONTINUOUS_WORLDS, TABULAR_WORLDS
 
 
 def parameters(model):
@@ -84,7 +84,7 @@ def test_the_window_of_the_statistics(case):
     assert len(model.ep_info_buffer) == 3
 
 
-@pytest.mark.parametrize("env_id", [*WORLDS, *CONTINUOUS_WORLDS])
+@pytest.mark.parametrize("env_id", [*TABULAR_WORLDS, *CONTINUOUS_WORLDS])
 @every_algorithm
 def test_it_deploys_and_trains_in_every_world(case, env_id):
     if ("Box" if env_id in CONTINUOUS_WORLDS else "Discrete") not in case.actions:

@@ -67,4 +67,4 @@ def test_the_policy_deployed_is_the_one_evaluated(case):
     _, callback = model._setup_learn(10**6, callback=DeployCallback())
     callback.on_training_start({}, {})
     model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
-    np.testing.assert_allclose(venv.get_attr("world")[0].policy, first, atol=SINGLE)
+    np.testing.assert_allclose(venv.get_attr("rounds")[0].policy.probs, first, atol=SINGLE)

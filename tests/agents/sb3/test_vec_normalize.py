@@ -57,5 +57,5 @@ def test_a_world_is_told_the_policy_over_normalised_observations(case):
     told = venv.normalize_obs(venv.get_attr("query_observations")[0])
     mean, std = deployable(model, problem := performative_problem(venv), told)
     model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
-    believed = venv.get_attr("world")[0].mean_price
+    believed = venv.get_attr("rounds")[0].mean_price
     np.testing.assert_allclose(believed, problem.mean_price(mean, std), rtol=1e-6)

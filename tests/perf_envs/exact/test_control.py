@@ -8,7 +8,7 @@ import torch
 
 from perf_envs import exact
 from perf_envs.exact import optima
-from perf_envs.variants import split_variant
+from perf_envs.registration import split_variant
 from tests.perf_envs.worlds import IDS, dense, make_world, random_policy
 
 
