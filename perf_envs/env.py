@@ -78,7 +78,9 @@ class WorldEnv(gym.Env[Any, Any]):
 
     metadata: dict[str, Any] = {"render_modes": [], "render_fps": 4}  # noqa: RUF012
 
-    problem: Problem[Any]
+    _problem: Problem[Any]
+    #: Whether somebody has asked for the response map, or for what is in force: a benchmark tells who did.
+    response_asked: bool
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Offer the renderer's modes where a subclass brings a renderer and does not say itself what it offers."""
@@ -97,7 +99,8 @@ class WorldEnv(gym.Env[Any, Any]):
         render_mode: str | None = None,
     ) -> None:
         self._check_render_mode(render_mode)
-        self.problem, self.rounds = problem, rounds
+        self._problem, self.rounds = problem, rounds
+        self.response_asked = False
         self.observation_space = observation_space
         self.action_space = action_space
         self.render_mode = render_mode
@@ -129,17 +132,24 @@ class WorldEnv(gym.Env[Any, Any]):
     @property
     def gamma(self) -> float:
         """The world's own discount."""
-        return self.problem.gamma
+        return self._problem.gamma
+
+    @property
+    def problem(self) -> Any:
+        """What is known about the world, its response map first of all (:class:`perf_envs.problem.Problem`)."""
+        self.response_asked = True
+        return self._problem
 
     @property
     def dynamics(self) -> Any:
         """What is in force: the dynamics of a tabular world, the demand of a market."""
+        self.response_asked = True
         return self.rounds.dynamics
 
     @property
     def policies(self) -> PolicySpace[Any]:
         """The policies that can be deployed."""
-        return self.problem.policies
+        return self._problem.policies
 
     @property
     def query_observations(self) -> Any:

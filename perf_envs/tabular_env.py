@@ -37,7 +37,7 @@ class PerformativeEnv(WorldEnv):
         render_mode: one of ``metadata["render_modes"]`` or ``None``.
     """
 
-    problem: PerformativeMDP
+    _problem: PerformativeMDP
     rounds: TabularRounds
 
     def __init__(
@@ -67,22 +67,27 @@ class PerformativeEnv(WorldEnv):
     @property
     def n_states(self) -> int:
         """Number of states."""
-        return self.problem.n_states
+        return self._problem.n_states
 
     @property
     def n_actions(self) -> int:
         """Number of actions."""
-        return self.problem.n_actions
+        return self._problem.n_actions
 
     @property
     def initial_distribution(self) -> NDArray[np.float64]:
         """Start distribution ``[S]``, a copy."""
-        return self.problem.rho.numpy().copy()
+        return self._problem.rho.numpy().copy()
 
     @property
     def dynamics(self) -> Dynamics:
         """The dynamics in force."""
-        return self.rounds.dynamics
+        return super().dynamics  # type: ignore[no-any-return]
+
+    @property
+    def problem(self) -> PerformativeMDP:
+        """The performative Markov decision process behind the world."""
+        return super().problem  # type: ignore[no-any-return]
 
     # -- the Gymnasium side ---------------------------------------------------------------------------------------
 

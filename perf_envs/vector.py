@@ -77,7 +77,6 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
         self.single = self.world_class(**kwargs)
         self.rounds: Any = self.single.rounds
         self.rounds.share(self.num_envs)
-        self.problem: Any = self.single.problem
         self.single_observation_space = self.single.observation_space
         self.single_action_space = self.single.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -232,7 +231,7 @@ class PerformativeVectorEnv(VectorEnv[Any, Any, Any]):
             raise ValueError(f"actions must be whole numbers, got {chosen.dtype}")
         if chosen.shape != (self.num_envs,):
             raise ValueError(f"actions must have shape ({self.num_envs},), got {chosen.shape}")
-        n_actions = self.problem.n_actions
+        n_actions = self.rounds.problem.n_actions
         if np.minimum.reduce(chosen) < 0 or np.maximum.reduce(chosen) >= n_actions:
             raise ValueError(f"actions must be in 0..{n_actions - 1}, got {actions!r}")
         return chosen.astype(np.int64, copy=False)

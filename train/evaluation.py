@@ -1,7 +1,9 @@
-"""What a policy is worth when it is played in the world that answers it."""
+"""Returns of a policy that is played in the world that responds to it."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from perf_envs import PerformativeVectorEnv
-from train.judges import Actor, Policy, find_judge
+from perf_envs import PerformativeVectorEnv, Policy
 
 #: Episodes that are played to estimate the returns of a final policy.
 N_EPISODES = 1000
@@ -25,6 +26,8 @@ _ROUNDING = 1e-9
 MAX_STEPS = 100_000
 
 Floats = NDArray[np.float64]
+#: Draws actions ``[n, ...]`` in states ``[n]``.
+Actor = Callable[[NDArray[np.int64], np.random.Generator], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,9 @@ def standard_error(values: Floats) -> float:
     return float(independent.std(ddof=1) / np.sqrt(len(independent)))
 
 
-def play(env: str, env_kwargs: dict[str, Any], policy: Policy, seed: int, n_episodes: int = N_EPISODES) -> Returns:
+def rollout_returns(
+    env: str, env_kwargs: dict[str, Any], policy: Policy | Floats, seed: int, n_episodes: int = N_EPISODES
+) -> Returns:
     """Deploy a policy and play it, one episode in each of ``n_episodes`` sub-environments of one world.
 
     A world that answers at random is deployed to :data:`N_DEPLOYMENTS` times, from its start each time, and the
@@ -77,7 +82,7 @@ def play(env: str, env_kwargs: dict[str, Any], policy: Policy, seed: int, n_epis
     Args:
         env: id of the world.
         env_kwargs: its arguments.
-        policy: as it is saved, see :mod:`train.judges`.
+        policy: one of the world's, or the array as which it is saved.
         seed: seed of the worlds and of the actions.
         n_episodes: how many, rounded up to as many for each deployment.
 
@@ -110,17 +115,19 @@ def _is_random(env: str, arguments: dict[str, Any]) -> bool:
         one.close()
 
 
-def _play_all(venv: PerformativeVectorEnv, policy: Policy, seed: int, n_deployments: int) -> Returns:
-    judge, limit = find_judge(venv.problem), venv.max_episode_steps
+def _play_all(venv: PerformativeVectorEnv, policy: Policy | Floats, seed: int, n_deployments: int) -> Returns:
+    limit, problem = venv.max_episode_steps, venv.problem
+    deployed = policy if isinstance(policy, Policy) else problem.policies.from_array(policy)
     venv.max_episode_steps = None  # the limit ends plain returns alone, see _Game
     venv.report_only(())
     # Another stream than the world's, which is default_rng(seed): actions must not foretell outcomes.
-    act, rng = judge.actor(policy), np.random.default_rng((seed, 1))
+    act, rng = functools.partial(problem.policies.sample, deployed), np.random.default_rng((seed, 1))
     games = []
     for of_world in (seed, *np.random.SeedSequence((seed, 2)).generate_state(n_deployments - 1).tolist()):
         venv.reset(seed=of_world)
-        venv.deploy(judge.deployed(policy))
-        game = _Game(venv, limit, judge.largest_reward(venv.dynamics), n_deployments)
+        venv.deploy(deployed)
+        largest = max(abs(bound) for bound in problem.reward_range(venv.dynamics))
+        game = _Game(venv, limit, largest, n_deployments)
         game.play(act, rng)
         games.append(game)
     return Returns(

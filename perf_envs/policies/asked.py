@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from perf_envs.policies.gaussian import gaussian_policy
 from perf_envs.policies.tabular import policy_table
+from perf_envs.sampling import cumulative, draw
 
 Floats = NDArray[np.float64]
 
@@ -60,6 +61,17 @@ class AskedPolicy:
             return said
         return tuple(part[0] for part in said) if isinstance(said, tuple) else said[0]
 
+    def sample(self, observations: Any, rng: np.random.Generator) -> NDArray[Any]:
+        """Draw an action at each of ``n`` observations, ``[n]`` or ``[n, d]``, inside of the action space."""
+        space = self.action_space
+        if isinstance(space, spaces.Discrete):
+            probs = self(observations)
+            drawn: NDArray[Any] = space.start + draw(cumulative(probs), rng.random(len(probs)))
+            return drawn
+        mean, std = self(observations)
+        actions: NDArray[Any] = np.clip(mean + std * rng.standard_normal(mean.shape), space.low, space.high)
+        return actions.astype(space.dtype)
+
     @property
     def table(self) -> Floats | None:
         """Probabilities at every observation ``[S, A]`` where observations and actions are ``Discrete``, else none."""
@@ -74,8 +86,8 @@ class AskedPolicy:
         if isinstance(self.action_space, spaces.Discrete):
             n_actions = int(self.action_space.n)
             return (1.0 - share) * policy_table(self._policy, batch, n_actions, self._deterministic) + share / n_actions
-        assert_shape: tuple[int, ...] = self.action_space.shape or ()
-        mean, std = gaussian_policy(self._policy, batch, assert_shape[0], self._deterministic)
+        (n_dimensions,) = self.action_space.shape
+        mean, std = gaussian_policy(self._policy, batch, n_dimensions, self._deterministic)
         return (1.0 - share) * mean, (1.0 - share) * std
 
 

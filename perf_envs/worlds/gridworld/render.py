@@ -63,7 +63,7 @@ class GridWorldRenderer(Renderer["PerformativeGridWorld"]):
     @property
     def _interventions(self) -> NDArray[np.float64]:
         """Probability that the followers make each move, ``[S, 4]``."""
-        return np.asarray(self.env.dynamics.latents["interventions"][:, :4])
+        return np.asarray(self.env.rounds.dynamics.latents["interventions"][:, :4])
 
     def _mean(self, interventions: NDArray[np.float64]) -> float:
         return float(interventions[self._live.ravel(), :4].sum(-1).mean())

@@ -71,7 +71,7 @@ class LinearPricing(Season, WorldEnv):
     * v0: initial version.
     """
 
-    problem: LinearPricingProblem
+    _problem: LinearPricingProblem
     rounds: MarketRounds
 
     def __init__(
@@ -159,10 +159,10 @@ class LinearPricingVectorEnv(PerformativeVectorEnv):
     world_class = LinearPricing
 
     def _draw_noise(self) -> NDArray[np.float64]:
-        return self.np_random.standard_normal((self.num_envs, self.problem.n_products))
+        return self.np_random.standard_normal((self.num_envs, self.rounds.problem.n_products))
 
     def _as_actions(self, actions: Any) -> NDArray[np.float64]:
-        return read_actions("actions", actions, (self.num_envs, self.problem.n_products))
+        return read_actions("actions", actions, (self.num_envs, self.rounds.problem.n_products))
 
 
 def read_actions(name: str, actions: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:

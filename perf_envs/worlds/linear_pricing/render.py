@@ -43,14 +43,14 @@ class LinearPricingRenderer(Renderer["LinearPricing"]):
 
     def __init__(self, env: LinearPricing) -> None:
         super().__init__(env)
-        self._history = RoundHistory(float(env.problem.base_demand[0]))
+        self._history = RoundHistory(float(env.rounds.problem.base_demand[0]))
         self._season: dict[int, _Sale] = {}
 
     # -- what there is to see -------------------------------------------------------------------------------------
 
     def observe(self) -> None:
         """Take down the demand of this round and the sales of this period."""
-        self._history.note(self.env.round, float(self.env.dynamics.demand[0]))
+        self._history.note(self.env.round, float(self.env.rounds.dynamics.demand[0]))
         last = self.last
         if not last:
             self._season = {}
@@ -84,11 +84,11 @@ class LinearPricingRenderer(Renderer["LinearPricing"]):
 
     def describe(self) -> str:
         """Return the season and, by product, the market."""
-        env, problem = self.env, self.env.problem
+        env, problem = self.env, self.env.rounds.problem
         table = {
             "product": np.arange(1, env.n_products + 1),
             "mean price": env.rounds.mean_price,
-            "demand now": env.dynamics.demand.numpy(),
+            "demand now": env.rounds.dynamics.demand.numpy(),
             "round 0": problem.base_demand.numpy(),
             "optimal price": problem.optimal_price.numpy(),
             "stable price": problem.stable_price.numpy(),
@@ -131,7 +131,7 @@ class LinearPricingRenderer(Renderer["LinearPricing"]):
 
     @property
     def _prices(self) -> tuple[float, float]:
-        return self.env.problem.price_low, self.env.problem.price_high
+        return self.env.rounds.problem.price_low, self.env.rounds.problem.price_high
 
     def _draw_season(self, canvas: Canvas, box: Box) -> None:
         env = self.env
@@ -144,8 +144,8 @@ class LinearPricingRenderer(Renderer["LinearPricing"]):
             middle, top = axes.at(period + 1, sale.price)
             bar = Box(middle - 0.36 * width, top, 0.72 * width, box.bottom - top)
             canvas.rectangle(bar, AGENT, AGENT)
-        axes.level(float(env.problem.optimal_price[0]), _OPTIMUM, 2.5)
-        axes.level(float(env.problem.stable_price[0]), MUTED, dash=_DASH)
+        axes.level(float(env.rounds.problem.optimal_price[0]), _OPTIMUM, 2.5)
+        axes.level(float(env.rounds.problem.stable_price[0]), MUTED, dash=_DASH)
         axes.level(float(env.rounds.mean_price[0]), WORLD)
         _legend(
             canvas,
@@ -155,13 +155,13 @@ class LinearPricingRenderer(Renderer["LinearPricing"]):
 
     def _draw_revenue(self, canvas: Canvas, box: Box) -> None:
         """Draw the picture that this world is about: a line that rises, and the parabola it is the mirage of."""
-        problem = self.env.problem
+        problem = self.env.rounds.problem
         heading(canvas, (box.x - 40, box.y - 48), "What a price earns", f"per period, by mean price{self._product()}")
         low, high = self._prices
         prices = np.linspace(low, high, _CURVE)
         believed = float(self.env.rounds.mean_price[0])
         base, shift = float(problem.base_demand[0]), float(problem.shift[0])
-        learnt, now = prices * (base - shift * prices), prices * float(self.env.dynamics.demand[0])
+        learnt, now = prices * (base - shift * prices), prices * float(self.env.rounds.dynamics.demand[0])
         bottom, top = min(learnt.min(), now.min(), 0.0), max(learnt.max(), now.max())
         axes = Axes(canvas, box, (low, high), (bottom, bottom + 1.05 * (top - bottom)))
         axes.frame(ticks(low, high, 8), ticks(bottom, top, 6), "price")
@@ -180,7 +180,7 @@ class LinearPricingRenderer(Renderer["LinearPricing"]):
         )
 
     def _draw_demand(self, canvas: Canvas, box: Box) -> None:
-        problem, demand = self.env.problem, float(self.env.dynamics.demand[0])
+        problem, demand = self.env.rounds.problem, float(self.env.rounds.dynamics.demand[0])
         base, shift = float(problem.base_demand[0]), float(problem.shift[0])
         note = f"mean demand in the long run{self._product()}; now {number(demand)}"
         heading(canvas, (24, box.y - 48), "Demand by mean deployed price", note)
@@ -205,12 +205,12 @@ class LinearPricingRenderer(Renderer["LinearPricing"]):
 
     def _draw_rounds(self, canvas: Canvas, box: Box) -> None:
         change = self._history.change()
-        note = number(float(self.env.dynamics.demand[0])) + (f" ({change})" if change else "") + self._product()
+        note = number(float(self.env.rounds.dynamics.demand[0])) + (f" ({change})" if change else "") + self._product()
         heading(canvas, (box.x - 40, box.y - 48), "Mean demand by round", note)
         values = np.append(self._history.values, 0.0)
         margin = max(0.1 * float(np.ptp(values)), 0.1)
         axes = self._history.draw(canvas, box, WORLD, float(values.min()) - margin, float(values.max()) + margin)
-        axes.level(float(self.env.problem.base_demand[0]), MUTED, 2, _DASH)
+        axes.level(float(self.env.rounds.problem.base_demand[0]), MUTED, 2, _DASH)
 
 
 def _legend(canvas: Canvas, at: Point, lines: list[tuple[str, Colour, float | None]]) -> float:

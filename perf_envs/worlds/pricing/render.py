@@ -85,16 +85,16 @@ class PricingRenderer(Renderer["PerformativePricing"]):
 
     @property
     def _willingness(self) -> float:
-        return float(self.env.dynamics.latents["willingness"])
+        return float(self.env.rounds.dynamics.latents["willingness"])
 
     @property
     def _reference_price(self) -> float:
-        return cast("CustomerResponse", self.env.problem.response_map).reference_price
+        return cast("CustomerResponse", self.env.rounds.problem.response_map).reference_price
 
     @property
     def _demand(self) -> NDArray[np.float64]:
         """Probability of a sale at each price, now and in the unshifted market, ``[2, A]``."""
-        markets = (self.env.dynamics, self.env.rounds._unshifted)
+        markets = (self.env.rounds.dynamics, self.env.rounds._unshifted)
         return np.stack([market.probs[0, :, 0].numpy() for market in markets])
 
     def _place(self, state: int) -> tuple[int, int]:

@@ -56,12 +56,12 @@ class MatrixRenderer(Renderer["SoftmaxPeMDP"]):
 
     def _chains(self) -> tuple[Table, Table]:
         """Return the chain in the world now, and its difference from that in the unshifted world."""
-        now = self._chain(self.env.dynamics)
+        now = self._chain(self.env.rounds.dynamics)
         return now, now - self._chain(self.env.rounds._unshifted)
 
     def observe(self) -> None:
         """Take down how far this round's world is from the unshifted one."""
-        moved = self.env.dynamics.probs - self.env.rounds._unshifted.probs
+        moved = self.env.rounds.dynamics.probs - self.env.rounds._unshifted.probs
         self._history.note(self.env.round, float(moved.abs().sum(-1).mean() / 2))
 
     def _last_step(self) -> str:
@@ -84,7 +84,7 @@ class MatrixRenderer(Renderer["SoftmaxPeMDP"]):
         widths = [max(6 * len(part), len(head)) for head, part in zip(heads, labels, strict=True)]
         table = [heads, tuple("".join(f"{index:>6}" for index in part) for part in labels)]
         for state in range(env.n_states) if small else [env.state]:
-            rows = (env.rounds.policy.probs[state], env.dynamics.rewards[state].tolist(), chain[state, columns])
+            rows = (env.rounds.policy.probs[state], env.rounds.dynamics.rewards[state].tolist(), chain[state, columns])
             table.append(tuple("".join(f"{value:6.2f}" for value in row) for row in rows))
         names = ["", "state", *(f"{'>' if state == env.state else ' '} {state:>3}" for state in self._written(small))]
         body = [
@@ -111,7 +111,7 @@ class MatrixRenderer(Renderer["SoftmaxPeMDP"]):
         chain, change = self._chains()
         self._draw_chain(canvas, Box(64, 140, 410, 320), chain)
         self._draw_change(canvas, Box(566, 140, 410, 320), change)
-        rewards = self.env.dynamics.rewards.numpy()
+        rewards = self.env.rounds.dynamics.rewards.numpy()
         policy, actions = self.env.rounds.policy.probs, "by state (row) and action"
         self._draw_table(canvas, Box(64, 580, 240, 160), AGENT_RAMP, ("Policy", f"probability, {actions}"), policy)
         self._draw_table(canvas, Box(386, 580, 240, 160), WORLD_RAMP, ("Reward", actions), rewards)

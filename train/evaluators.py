@@ -1,0 +1,224 @@
+"""What a policy is worth in a world: exactly where that is known, by played episodes otherwise."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from agents.common.deploying import read_policy
+from perf_envs.policies import AskedPolicy
+from perf_envs.problem import Problem
+from perf_envs.registration import WORLDS
+from train.evaluation import N_EPISODES, Returns, rollout_returns
+from train.played import played_returns
+
+Figures = dict[str, float | None]
+
+#: Discount of environments that do not say theirs, as Stable-Baselines3 has it.
+DEFAULT_GAMMA = 0.99
+#: Episodes of an evaluation along a training, where it has to be played.
+N_ALONG = 100
+
+
+@dataclass(frozen=True)
+class World:
+    """A world as a run has it.
+
+    Attributes:
+        id: its id.
+        env_kwargs: what it is made with.
+    """
+
+    id: str
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def make(self) -> gym.Env[Any, Any]:
+        """Make one of its environments.
+
+        Raises:
+            ValueError: it does not take its arguments, or cannot be deployed to.
+        """
+        try:
+            env = gym.make(self.id, disable_env_checker=True, **self.env_kwargs)
+        except TypeError as error:
+            raise ValueError(f"env_kwargs must be arguments of {self.id}, got {self.env_kwargs}: {error}") from error
+        if not env.has_wrapper_attr("deploy"):
+            raise ValueError(f"env must be a performative world, which has deploy(policy), got {self.id!r}")
+        return env
+
+
+class Evaluator(ABC):
+    """Says what policies are worth in a world.
+
+    Attributes:
+        world: the world.
+        gamma: the discount of values.
+    """
+
+    #: How values are found: ``"exact"`` or ``"played"``.
+    how: ClassVar[str]
+
+    def __init__(self, world: World, gamma: float) -> None:
+        self.world, self.gamma = world, gamma
+
+    @abstractmethod
+    def read(self, model: BaseAlgorithm) -> Any:
+        """Return the policy of a model that is in training in the world."""
+
+    @abstractmethod
+    def figures(self, policy: Any) -> Figures:
+        """Return ``performative_value``, its standard error and ``stability_gap``, ``None`` where there is none."""
+
+    @abstractmethod
+    def returns(self, policy: Any, seed: int) -> Returns:
+        """Return what the policy earns when it is played."""
+
+    @abstractmethod
+    def uniform_value(self) -> float | None:
+        """Return the performative value of choosing every action with the same probability."""
+
+    @abstractmethod
+    def best_known_value(self) -> float | None:
+        """Return the best performative value known, ``None`` where there is none."""
+
+    @abstractmethod
+    def array(self, policy: Any) -> NDArray[np.float64] | None:
+        """Return a policy as it is saved, ``None`` where it is no array."""
+
+
+class ExactEvaluator(Evaluator):
+    """Evaluates in a world whose problem knows the value of a policy."""
+
+    how = "exact"
+
+    def __init__(self, world: World, problem: Problem[Any]) -> None:
+        super().__init__(world, problem.gamma)
+        self.problem = problem
+
+    def read(self, model: BaseAlgorithm) -> Any:
+        """Return the policy of a model, as the world would be handed it."""
+        return read_policy(model, model.get_env())
+
+    def figures(self, policy: Any) -> Figures:
+        """Return what the problem says."""
+        return {
+            "performative_value": self.problem.value(policy),
+            "performative_value_se": None,
+            "stability_gap": self.problem.stability_gap(policy),
+        }
+
+    def returns(self, policy: Any, seed: int) -> Returns:
+        """Play in the native vector form of the world."""
+        return rollout_returns(self.world.id, self.world.env_kwargs, policy, seed)
+
+    def uniform_value(self) -> float | None:
+        """Return the value of the uniform policy."""
+        return self.problem.value(self.problem.policies.uniform())
+
+    def best_known_value(self) -> float | None:
+        """Return the value of the best policy that the problem knows, or the one registered for the world."""
+        best = self.problem.best_known()
+        return registered_optimum(self.world) if best is None else best.value
+
+    def array(self, policy: Any) -> NDArray[np.float64] | None:
+        """Return probabilities, or means and deviations."""
+        return np.asarray(policy.array)
+
+
+class PlayedEvaluator(Evaluator):
+    """Evaluates in an environment that can be deployed to and stepped, and of which nothing else is known.
+
+    Args:
+        world: the world.
+        gamma: its discount.
+        n_along: episodes of an evaluation along a training.
+    """
+
+    how = "played"
+
+    def __init__(self, world: World, gamma: float, n_along: int = N_ALONG) -> None:
+        super().__init__(world, gamma)
+        self._n_along = n_along
+
+    def read(self, model: BaseAlgorithm) -> AskedPolicy:
+        """Return the policy of a model as it is now."""
+        policy: AskedPolicy = read_policy(model, model.get_env())
+        return policy
+
+    def figures(self, policy: AskedPolicy) -> Figures:
+        """Return the mean discounted return of some episodes, on the same seed each time."""
+        return self._figures(self._play(policy, 0, self._n_along))
+
+    def returns(self, policy: AskedPolicy, seed: int) -> Returns:
+        """Play many episodes."""
+        return self._play(policy, seed, N_EPISODES)
+
+    def uniform_value(self) -> float | None:
+        """Return the mean discounted return of random actions."""
+        env = self.world.make()
+        uniform = AskedPolicy(_Uniform(env.action_space), env.observation_space, env.action_space)
+        env.close()
+        return self.figures(uniform)["performative_value"]
+
+    def best_known_value(self) -> float | None:
+        """Return what is registered for the world."""
+        return registered_optimum(self.world)
+
+    def array(self, policy: Any) -> NDArray[np.float64] | None:
+        """Return nothing: what such a policy does at all observations is no array."""
+        return None
+
+    def _play(self, policy: AskedPolicy, seed: int, n_episodes: int) -> Returns:
+        return played_returns(self.world.id, self.world.env_kwargs, policy, seed, n_episodes, self.gamma)
+
+    @staticmethod
+    def _figures(returns: Returns) -> Figures:
+        figures = returns.figures()
+        return {
+            "performative_value": figures["discounted_return_mean"],
+            "performative_value_se": figures["discounted_return_se"],
+            "stability_gap": None,
+        }
+
+
+class _Uniform:
+    """Does everything alike: probabilities, or mean and deviation of uniform actions."""
+
+    def __init__(self, space: gym.spaces.Space[Any]) -> None:
+        self._space = space
+
+    def __call__(self, observation: Any) -> Any:
+        if isinstance(self._space, gym.spaces.Discrete):
+            return np.full(int(self._space.n), 1.0 / int(self._space.n))
+        low, high = self._space.low, self._space.high  # type: ignore[attr-defined]
+        return (low + high) / 2.0, (high - low) / np.sqrt(12.0)
+
+
+def find_evaluator(world: World) -> Evaluator:
+    """Return the evaluator of a world: an exact one where its problem knows what policies are worth.
+
+    Raises:
+        ValueError: the world does not take its arguments, or cannot be deployed to.
+    """
+    env = world.make()
+    try:
+        problem = env.get_wrapper_attr("problem") if env.has_wrapper_attr("problem") else None
+        if isinstance(problem, Problem) and problem.value(problem.policies.initial()) is not None:
+            return ExactEvaluator(world, problem)
+        gamma = env.get_wrapper_attr("gamma") if env.has_wrapper_attr("gamma") else DEFAULT_GAMMA
+        return PlayedEvaluator(world, float(gamma))
+    finally:
+        env.close()
+
+
+def registered_optimum(world: World) -> float | None:
+    """Return the best value that was registered with a world; it is that of the world with default arguments."""
+    known = WORLDS.get(world.id)
+    given = {name: value for name, value in world.env_kwargs.items() if name != "deployment"}
+    return known.optimum if known is not None and isinstance(known.optimum, float) and not given else None

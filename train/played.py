@@ -1,0 +1,93 @@
+"""Returns in environments of which no more is known than that they can be stepped and deployed to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from agents import make_vec_env
+from perf_envs.policies import AskedPolicy
+from train.evaluation import Returns
+
+Floats = NDArray[np.float64]
+
+#: Agents that are stepped side by side.
+_N_ENVS = 20
+#: Steps after which an episode is left.
+_MAX_STEPS = 10_000
+
+
+def played_returns(
+    env: str, env_kwargs: dict[str, Any], policy: AskedPolicy, seed: int, n_episodes: int, gamma: float
+) -> Returns:
+    """Deploy a policy and play it, as many episodes in each of a few sub-environments.
+
+    Args:
+        env: id of the environment.
+        env_kwargs: its arguments.
+        policy: what is deployed and played.
+        seed: seed of the environments and of the actions.
+        n_episodes: how many, rounded up to as many for each sub-environment.
+        gamma: discount of the discounted returns.
+
+    Raises:
+        ValueError: the environment does not take its arguments, or the policy.
+    """
+    n_envs = min(_N_ENVS, n_episodes)
+    venv = make_vec_env(env, n_envs, seed, env_kwargs)
+    try:
+        if venv.has_attr("set_deployment"):
+            venv.env_method("set_deployment", "declared")
+        observations = venv.reset()
+        venv.env_method("deploy", policy)
+        games = [_Game(gamma, -(-n_episodes // n_envs)) for _ in range(n_envs)]
+        rng = np.random.default_rng((seed, 1))
+        while any(game.is_on for game in games):
+            observations, rewards, dones, infos = venv.step(policy.sample(observations, rng))
+            for game, reward, done, info in zip(games, rewards, dones, infos, strict=True):
+                game.step(float(reward), bool(done), bool(info.get("TimeLimit.truncated", False)))
+    finally:
+        venv.close()
+    plain = np.array([value for game in games for value in game.plain])
+    discounted = np.array([value for game in games for value in game.discounted])
+    # What a time limit cuts off is not known: there is no bound of the rewards.
+    rest = None if any(game.was_cut for game in games) else 0.0
+    return Returns(plain[None], discounted[None], rest, gym.spec(env).max_episode_steps)
+
+
+class _Game:
+    """Episodes of one sub-environment, one after the other."""
+
+    def __init__(self, gamma: float, n_episodes: int) -> None:
+        self._gamma, self._left = gamma, n_episodes
+        self.plain: list[float] = []
+        self.discounted: list[float] = []
+        self.was_cut = False
+        self._begin()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there are episodes to be played."""
+        return self._left > 0
+
+    def step(self, reward: float, done: bool, truncated: bool) -> None:
+        """Take note of a step."""
+        if not self.is_on:
+            return
+        self._plain += reward
+        self._discounted += self._weight * reward
+        self._weight *= self._gamma
+        self._n_steps += 1
+        left = self._n_steps >= _MAX_STEPS
+        if done or left:
+            self.was_cut |= truncated or left
+            self.plain.append(np.nan if left and not done else self._plain)
+            self.discounted.append(self._discounted)
+            self._left -= 1
+            self._begin()
+
+    def _begin(self) -> None:
+        self._plain, self._discounted, self._weight, self._n_steps = 0.0, 0.0, 1.0, 0
