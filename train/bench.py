@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,16 +14,15 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from perf_envs.validation import check_count
-from train.algorithms import check_applies, find_algorithm
-from train.applicability import applies
 from train.engines import WorkerLostError, check_engine, in_parallel
+from train.evaluators import World
 from train.files import read_text, remove_leftovers, write_text
+from train.fitting import applies, check_applies
 from train.folders import ERROR, beside, settle
-from train.judges import find_judge
 from train.locks import at_work_in, awaited
 from train.plans import PLAN, Plan
 from train.registrations import Registrations
-from train.remeasuring import remeasure
+from train.registry import find_algorithm
 from train.results import write_failures, write_results
 from train.run import Run, execute, plan_run
 
@@ -57,13 +55,11 @@ class BenchReport:
         kept: runs that were there already, or that another sweep in the same folder has made meanwhile.
         made: runs made now, by this sweep.
         failures: runs that failed, with their last error.
-        remeasured: how many of those kept have a better optimum to be measured against now.
     """
 
     kept: int
     made: int
     failures: tuple[Outcome, ...]
-    remeasured: int = 0
 
 
 def plan_runs(plan: Plan, out: Path) -> list[Run]:
@@ -123,7 +119,6 @@ def make_runs(
     """Make those of the runs that are not finished; see :func:`run_bench`."""
     pool = _Pool(engine, check_engine(engine, jobs), train, time.time())
     done = [run.is_finished() for run in runs]
-    remeasured = remeasure(itertools.compress(runs, done))
     pending = longest_first([run for run, is_done in zip(runs, done, strict=True) if not is_done])
     outcomes: list[Outcome] = []
     with _progress() as progress:
@@ -134,7 +129,7 @@ def make_runs(
             progress.update(task, advance=1, failed=f"{n_failed} failed" if n_failed else "")
     failures = sorted((one for one in outcomes if one.error), key=lambda one: runs.index(one.run))
     made = sum(one.made for one in outcomes)
-    return BenchReport(len(runs) - made - len(failures), made, tuple(failures), remeasured)
+    return BenchReport(len(runs) - made - len(failures), made, tuple(failures))
 
 
 def longest_first(runs: Iterable[Run]) -> list[Run]:
@@ -155,15 +150,16 @@ def longest_first(runs: Iterable[Run]) -> list[Run]:
 def _response_seconds(run: Run) -> float:
     """Return how long the world of a run takes to answer a deployment; infinity where it cannot be made."""
     try:
-        problem = run.problem()
-    except (TypeError, ValueError):
+        env = World(run.world, run.settings["env_kwargs"]).make()
+    except ValueError:
         return float("inf")  # the run itself will say what is wrong
-    if problem is None:
-        return float("inf")
-    judge = find_judge(problem)
-    start = time.perf_counter()
-    judge.respond(judge.example())
-    return time.perf_counter() - start
+    with contextlib.closing(env):
+        if not env.has_wrapper_attr("problem"):
+            return 0.0
+        problem = env.get_wrapper_attr("problem")
+        start = time.perf_counter()
+        problem.response(problem.policies.initial())
+        return time.perf_counter() - start
 
 
 @dataclass(frozen=True)

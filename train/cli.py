@@ -1,4 +1,4 @@
-"""The command line: ``python -m train run | bench | plot | merge | study | tune``, also ``performative-rl ...``.
+"""The command line: ``python -m train COMMAND``, also ``performative-rl COMMAND``; commands are in `train.options`.
 
 Exit codes: 0 done, 1 some runs failed, 2 the command or a settings file is wrong, 130 interrupted, 141 nobody
 reads what is printed any more.
@@ -15,17 +15,7 @@ from collections.abc import Sequence
 import tyro
 
 from train.failures import RunFailedError
-from train.options import (
-    COMMANDS,
-    BenchCommand,
-    MergeCommand,
-    PlotCommand,
-    RunCommand,
-    StudyCommand,
-    TuneCommand,
-    option_names,
-    option_spellings,
-)
+from train.options import COMMANDS, option_names, option_spellings
 
 _DESCRIPTION = "Train agents in performative worlds, compare them, and report what came out."
 
@@ -43,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args=arguments,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
-        return _perform(command, "python -m train " + shlex.join(arguments))
+        return int(command.run("python -m train " + shlex.join(arguments)))
     except SystemExit as stop:  # tyro: help was shown (0), or an option has no valid value (2)
         return stop.code if isinstance(stop.code, int) else 2
     except BrokenPipeError:
@@ -92,36 +82,3 @@ def _check_names(arguments: list[str]) -> None:
         times = [name for name in given if name in aliases or name.replace("_", "-") == long]
         if len(times) > 1:  # the last would silently win
             raise ValueError(f"{long} must be given once, got {' and '.join(times)}: give all its values after one")
-
-
-def _perform(
-    command: RunCommand | BenchCommand | PlotCommand | MergeCommand | StudyCommand | TuneCommand, line: str
-) -> int:
-    # Imported here, so that help and plots need not wait for what trains.
-    if isinstance(command, PlotCommand):
-        from train.report.plot import plot
-
-        plot(command.out)
-        return 0
-    if isinstance(command, MergeCommand):
-        from train.merge import merge
-        from train.report.plot import plot
-
-        merge(command.out, command.folders, line)
-        plot(command.out)
-        return 0
-    if isinstance(command, StudyCommand):
-        from train.commands import study
-
-        return study(command, line)
-    if isinstance(command, TuneCommand):
-        from train.tuning.command import tune
-
-        return tune(command)
-    if isinstance(command, BenchCommand):
-        from train.commands import bench
-
-        return bench(command, line)
-    from train.commands import run
-
-    return run(command)

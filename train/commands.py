@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from perf_envs.validation import check_choice, check_count
 from train.bench import BenchReport, plan_runs, run_bench
 from train.failures import RunFailedError
 from train.files import write_text
-from train.options import DEFAULT_ALGOS, DEFAULT_ENVS, STUDIES, BenchCommand, RunCommand, StudyCommand
+from train.foreign import Evaluation, read_foreign
+from train.naming import named
+from train.options import DEFAULT_ALGOS, DEFAULT_ENVS, STUDIES, BenchCommand, EvaluateCommand, RunCommand, StudyCommand
 from train.plans import Block, Plan, read_suite
+from train.registry import use_files
 from train.report.plot import plot
 from train.run import Run, execute, plan_run
 from train.settings import parse_assignments
@@ -48,8 +52,20 @@ def run(command: RunCommand) -> int:
     if not command.overwrite:
         planned.check_replaceable()  # before anything is made
     result = _execute(planned, command.overwrite)
-    print(describe(result))
+    best = planned.best_value if planned.best_value is not None else planned.evaluator().best_known_value()
+    print(describe(result, best))
     print(f"saved in {planned.folder}")
+    return 0
+
+
+def evaluate(command: EvaluateCommand, line: str) -> int:
+    """Evaluate a policy, print what it is worth, and save it where that is asked for."""
+    found = Evaluation.of(read_foreign(command.policy), command.env, command.seed, command.name)
+    print(describe(found.result, found.best_value))
+    if command.into is not None:
+        folder = found.save(command.into, line, command.knows_response)
+        print(f"saved in {folder}")
+        plot(command.into)
     return 0
 
 
@@ -66,42 +82,68 @@ def _execute(planned: Run, overwrite: bool) -> dict[str, Any]:
         raise RunFailedError(f"{type(error).__name__}: {error} (traceback: {path})") from error
 
 
-def describe(result: dict[str, Any]) -> str:
-    """Return the result of a run in words."""
-    gap = result["optimality_gap"]
-    optimality = "unknown" if gap is None else f"{gap:.4g}"
+def describe(result: Mapping[str, Any], best_value: float | None) -> str:
+    """Return the result of a run in words.
+
+    Args:
+        result: what :func:`train.run.execute` returns.
+        best_value: the best performative value known.
+    """
+    gap = None if best_value is None else best_value - result["performative_value"]
+    uniform = "" if result["uniform_value"] is None else f"  (uniform policy {result['uniform_value']:.4f})"
     return (
-        f"{result['label']} in {result['env']}, seed {result['seed']}: {result['steps']} steps and "
-        f"{result['deployments']} deployments in {result['seconds']:.1f} s\n"
-        f"performative value J  {result['performative_value']:.4f}  (uniform policy {result['uniform_value']:.4f})\n"
-        f"stability gap         {result['stability_gap']:.4f}\n"
-        f"optimality gap        {optimality}\n"
+        f"{result['label']} in {result['env']}, seed {result['seed']}{_trained(result)}\n"
+        f"performative value J  {_value(result)}{uniform}\n"
+        f"stability gap         {_or_unknown(result['stability_gap'])}\n"
+        f"optimality gap        {_or_unknown(gap)}\n"
         f"discounted return     {_measured(result, 'discounted_return')}  ({_played(result)})\n"
         f"return of an episode  {_measured(result, 'rollout_return')}  (undiscounted, {_length(result)})"
     )
 
 
-def _measured(result: dict[str, Any], name: str) -> str:
+def _trained(result: Mapping[str, Any]) -> str:
+    if "seconds" not in result:  # trained elsewhere
+        return ""
+    return f": {result['steps']} steps and {result['deployments']} deployments in {result['seconds']:.1f} s"
+
+
+def _value(result: Mapping[str, Any]) -> str:
+    error = result["performative_value_se"]
+    return f"{result['performative_value']:.4f}" + ("" if error is None else f" ± {error:.4f}, played")
+
+
+def _or_unknown(figure: float | None) -> str:
+    return "unknown" if figure is None else f"{figure:.4f}"
+
+
+def _measured(result: Mapping[str, Any], name: str) -> str:
     mean, error = result[f"{name}_mean"], result[f"{name}_se"]
     return "unknown" if mean is None else f"{mean:.4f} ± {error:.4f}"
 
 
-def _played(result: dict[str, Any]) -> str:
+def _played(result: Mapping[str, Any]) -> str:
     """Return how discounted returns were played: where they had to be cut before the discount ended, by how much."""
     deployments, rest = result["played_deployments"], result["discounted_return_rest"]
     answers = f" over {deployments} deployments" if deployments > 1 else ""
-    cut = f"; cut: up to {rest:.2g} is missing" if rest > result["discounted_return_se"] else ""
+    cut = ""
+    if rest is None:
+        cut = "; cut at time limits"
+    elif rest > (result["discounted_return_se"] or 0.0):
+        cut = f"; cut: up to {rest:.2g} is missing"
     return f"played, {result['n_episodes']} episodes{answers}, standard error{cut}"
 
 
-def _length(result: dict[str, Any]) -> str:
+def _length(result: Mapping[str, Any]) -> str:
     limit = result["max_episode_steps"]
     return "to its end" if limit is None else f"at most {limit} steps"
 
 
 def bench(command: BenchCommand, line: str) -> int:
     """Make the runs of a benchmark that are missing, then plots and report."""
-    plan = Plan(_blocks(command), line, command.n_timesteps, command.n_evals)
+    blocks = _blocks(command)
+    if command.configs is not None:
+        use_files({algo for block in blocks for algo in block.algos}, command.configs)
+    plan = Plan(blocks, line, command.n_timesteps, command.n_evals)
     try:
         runs = plan_runs(plan, command.out)
     except ValueError as error:
@@ -121,11 +163,11 @@ def _blocks(command: BenchCommand) -> tuple[Block, ...]:
         given = [name for name in ("algos", "envs", "seeds") if getattr(command, name) is not None]
         if given or command.quick:
             raise ValueError(f"suite {command.suite} says itself what is run: leave {', '.join(given) or 'quick'} out")
-        return read_suite(command.suite)
+        return tuple(named(block) for block in read_suite(command.suite))
     seeds = command.seeds if command.seeds is not None else (QUICK_SEEDS if command.quick else SEEDS)
     algos = DEFAULT_ALGOS if command.algos is None else command.algos
     envs = DEFAULT_ENVS if command.envs is None else command.envs
-    return (Block(algos, envs, tuple(range(check_count("seeds", seeds)))),)
+    return (named(Block(algos, envs, tuple(range(check_count("seeds", seeds))))),)
 
 
 def study(command: StudyCommand, line: str) -> int:
@@ -152,7 +194,5 @@ def study(command: StudyCommand, line: str) -> int:
 
 def _tell(report: BenchReport) -> None:
     print(f"{report.made} runs made, {report.kept} were finished already, {len(report.failures)} failed")
-    if report.remeasured:
-        print(f"{report.remeasured} of those finished are measured against a better policy, found since")
     for failure in report.failures:
         print(f"failed twice: {failure.run.folder}: {failure.error}", file=sys.stderr)

@@ -37,13 +37,14 @@ class Returns:
     Attributes:
         plain: undiscounted, of an episode as it is registered, with its step limit; NaN where it has no end.
         discounted: of the same episode without a step limit, to the end of the discount.
-        rest: by how much the mean of the discounted returns may be wrong because they stop somewhere: a bound.
+        rest: by how much the mean of the discounted returns may be wrong because they stop somewhere: a bound, ``None``
+            where none is known.
         limit: the step limit of ``plain``, ``None`` where the world ends its episodes itself.
     """
 
     plain: Floats
     discounted: Floats
-    rest: float
+    rest: float | None
     limit: int | None
 
     def figures(self) -> dict[str, float | int | None]:

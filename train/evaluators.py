@@ -10,8 +10,9 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
 
-from agents.common.deploying import read_policy
+from agents.common.reading import read_policy
 from perf_envs.policies import AskedPolicy
 from perf_envs.problem import Problem
 from perf_envs.registration import WORLDS
@@ -103,7 +104,7 @@ class ExactEvaluator(Evaluator):
 
     def read(self, model: BaseAlgorithm) -> Any:
         """Return the policy of a model, as the world would be handed it."""
-        return read_policy(model, model.get_env())
+        return read_policy(model, _env_of(model))
 
     def figures(self, policy: Any) -> Figures:
         """Return what the problem says."""
@@ -148,7 +149,7 @@ class PlayedEvaluator(Evaluator):
 
     def read(self, model: BaseAlgorithm) -> AskedPolicy:
         """Return the policy of a model as it is now."""
-        policy: AskedPolicy = read_policy(model, model.get_env())
+        policy: AskedPolicy = read_policy(model, _env_of(model))
         return policy
 
     def figures(self, policy: AskedPolicy) -> Figures:
@@ -198,6 +199,13 @@ class _Uniform:
             return np.full(int(self._space.n), 1.0 / int(self._space.n))
         low, high = self._space.low, self._space.high  # type: ignore[attr-defined]
         return (low + high) / 2.0, (high - low) / np.sqrt(12.0)
+
+
+def _env_of(model: BaseAlgorithm) -> VecEnv:
+    venv = model.get_env()
+    if venv is None:
+        raise ValueError(f"model must be in training in a performative world, got {model}, which has none")
+    return venv
 
 
 def find_evaluator(world: World) -> Evaluator:

@@ -16,6 +16,11 @@ INPUTS = ("config.yaml", "command.txt", "meta.json")
 FILES = (RESULT, *INPUTS, "progress.csv", "evaluations.csv", "policy.npy", "model.zip", ERROR)
 
 
+def run_folder(out: Path, env: str, algo: str, seed: int) -> Path:
+    """Return where a run belongs; the namespace of an id is no folder of its own."""
+    return out / algo / env.replace("/", "__") / f"seed_{seed}"
+
+
 def workplace(folder: Path) -> Path:
     """Return where a run is made: its folder itself, or one beside it while that holds a finished run."""
     return beside(folder) if (folder / RESULT).is_file() else folder

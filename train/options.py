@@ -11,9 +11,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-#: Every algorithm has a file of settings. Listed from there, because importing the algorithms takes seconds.
-ALGOS = sorted(path.stem for path in (Path(__file__).parent / "configs").glob("*.yaml"))
-_ALGOS = "{" + ",".join(ALGOS) + "}"
+_ALGO, _ENV = "NAME|MODULE:CLASS", "ID|MODULE:ID"
 #: What is compared or tuned where the options do not say.
 DEFAULT_ALGOS = ("pepg", "ppo", "a2c")
 DEFAULT_ENVS = ("PerformativeGridWorld-v0", "PerformativePricing-v0")
@@ -32,10 +30,11 @@ class RunCommand:
     then the options here.
     """
 
-    algo: Annotated[str, arg(metavar=_ALGOS)]
-    """What to train."""
-    env: Annotated[str, arg(metavar="ID")]
-    """The world, such as PerformativePricing-v0, or a variant of it, such as PerformativePricing-v0@strong."""
+    algo: Annotated[str, arg(metavar=_ALGO)]
+    """What to train; python -m train list names them, and module:Class is one of your own."""
+    env: Annotated[str, arg(metavar=_ENV)]
+    """The world, such as PerformativePricing-v0, or a variant of it, such as PerformativePricing-v0@strong; module:ID
+    imports the module first, which registers it."""
     seed: Annotated[int, arg(metavar="K")] = 0
     """Seed of everything random; the same seed gives the same numbers."""
     n_timesteps: Annotated[int | None, _option("STEPS", "as in the settings", ("-n",))] = None
@@ -59,6 +58,12 @@ class RunCommand:
     tensorboard: bool = False
     """Write a TensorBoard log into the folder of the run too."""
 
+    def run(self, line: str) -> int:
+        """Train, and print what came out."""
+        from train.commands import run
+
+        return run(self)
+
 
 @dataclass
 class BenchCommand:
@@ -68,16 +73,18 @@ class BenchCommand:
     once more, then listed in failures.csv; the exit code is 1 in that case.
     """
 
-    algos: Annotated[tuple[str, ...] | None, _option(f"{_ALGOS} ...", " ".join(DEFAULT_ALGOS))] = None
-    """What to compare."""
-    envs: Annotated[tuple[str, ...] | None, _option("ID ...", "PerformativeGridWorld-v0 PerformativePricing-v0")] = None
-    """The worlds; ID@VARIANT for one that answers more or less strongly, or less smoothly."""
+    algos: Annotated[tuple[str, ...] | None, _option(f"{_ALGO} ...", " ".join(DEFAULT_ALGOS))] = None
+    """What to compare; python -m train list names them, and module:Class is one of your own."""
+    envs: Annotated[tuple[str, ...] | None, _option(f"{_ENV} ...", " ".join(DEFAULT_ENVS))] = None
+    """The worlds; ID@VARIANT for one that responds more or less strongly, or less smoothly."""
     seeds: Annotated[int | None, _option("N", "10, with --quick 5")] = None
     """Number of seeds: 0 to N-1."""
     n_timesteps: Annotated[int | None, _option("STEPS", "as in the settings", ("-n",))] = None
     """Environment steps of every run."""
     out: Annotated[Path, arg(metavar="DIR")] = Path("results/bench")
     """Folder for the runs, the tables and the report."""
+    configs: Annotated[Path | None, _option("DIR", "none")] = None
+    """Folder with settings on top of the shipped ones, ALGO.yaml."""
     jobs: Annotated[int | None, _option("N", "one per core")] = None
     """Runs at the same time."""
     engine: Annotated[str, arg(metavar="{joblib,ray}")] = "joblib"
@@ -89,6 +96,12 @@ class BenchCommand:
     quick: bool = False
     """A comparison of a few minutes: 5 seeds."""
 
+    def run(self, line: str) -> int:
+        """Make the runs that are missing, then tables, plots and report."""
+        from train.commands import bench
+
+        return bench(self, line)
+
 
 @dataclass
 class PlotCommand:
@@ -96,6 +109,13 @@ class PlotCommand:
 
     out: Annotated[Positional[Path], arg(metavar="DIR")]
     """A folder written by bench, or by several calls of run."""
+
+    def run(self, line: str) -> int:
+        """Draw."""
+        from train.report.plot import plot
+
+        plot(self.out)
+        return 0
 
 
 #: What can be studied.
@@ -123,6 +143,12 @@ class StudyCommand:
     engine: Annotated[str, arg(metavar="{joblib,ray}")] = "joblib"
     """Where runs are made, as in bench."""
 
+    def run(self, line: str) -> int:
+        """Make the runs that are missing, then the page."""
+        from train.commands import study
+
+        return study(self, line)
+
 
 @dataclass
 class MergeCommand:
@@ -137,6 +163,15 @@ class MergeCommand:
     folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="FOLDER ...")]
     """Folders written by bench, or by several calls of run."""
 
+    def run(self, line: str) -> int:
+        """Copy, then draw."""
+        from train.merge import merge
+        from train.report.plot import plot
+
+        merge(self.out, self.folders, line)
+        plot(self.out)
+        return 0
+
 
 @dataclass
 class TuneCommand:
@@ -147,9 +182,9 @@ class TuneCommand:
     failed.
     """
 
-    algos: Annotated[tuple[str, ...], _option(f"{_ALGOS} ...", " ".join(DEFAULT_ALGOS))] = DEFAULT_ALGOS
+    algos: Annotated[tuple[str, ...], _option(f"{_ALGO} ...", " ".join(DEFAULT_ALGOS))] = DEFAULT_ALGOS
     """What to tune."""
-    envs: Annotated[tuple[str, ...], _option("ID ...", " ".join(DEFAULT_ENVS))] = DEFAULT_ENVS
+    envs: Annotated[tuple[str, ...], _option(f"{_ENV} ...", " ".join(DEFAULT_ENVS))] = DEFAULT_ENVS
     """The worlds."""
     trials: Annotated[int, arg(metavar="N")] = 10
     """Settings tried per algorithm and world."""
@@ -161,8 +196,65 @@ class TuneCommand:
     """Folder for trials (DIR/ALGO/ENV/trials.csv) and winning settings (DIR/ALGO.yaml, which run --config reads)."""
     jobs: Annotated[int | None, _option("N", "one per core")] = None
     """Searches at the same time."""
+    configs: Annotated[Path | None, _option("DIR", "none")] = None
+    """Folder with settings on top of the shipped ones, ALGO.yaml; a search starts from them."""
+    spaces: Annotated[Path | None, _option("DIR", "none")] = None
+    """Folder with search spaces in place of the shipped ones, ALGO.yaml."""
     save: bool = False
     """Put the winners among the shipped settings, in train/configs/tuned."""
+
+    def run(self, line: str) -> int:
+        """Search."""
+        from train.tuning.command import tune
+
+        return tune(self)
+
+
+@dataclass
+class EvaluateCommand:
+    """Say what a policy is worth that was trained anywhere: exactly where the world is known, and played.
+
+    With --into it is saved beside the runs of a results folder, whose tables and report then show it.
+    """
+
+    policy: Annotated[Positional[str], arg(metavar="FILE.zip|FILE.npy|MODULE:FUNCTION")]
+    """A model of Stable-Baselines3, a table or means and deviations as runs save them, or a function
+    observation -> probabilities, action or (mean, deviation)."""
+    env: Annotated[str, arg(metavar=_ENV)]
+    """The world, or a variant of it."""
+    seed: Annotated[int, arg(metavar="K")] = 0
+    """Seed of the episodes that are played."""
+    into: Annotated[Path | None, _option("DIR", "none")] = None
+    """A results folder that the evaluation is put into."""
+    name: Annotated[str | None, _option("TEXT", "that of the policy")] = None
+    """What the policy is called there."""
+    knows_response: bool = False
+    """Say of it that it was found with knowledge of the response map."""
+
+    def run(self, line: str) -> int:
+        """Evaluate, and print what came out."""
+        from train.commands import evaluate
+
+        return evaluate(self, line)
+
+
+@dataclass
+class ListCommand:
+    """List worlds (spaces, variants, optimum, what is known) and algorithms (spaces, knowledge, settings)."""
+
+    what: Annotated[Positional[str], arg(metavar="{all,worlds,algorithms}")] = "all"
+    """What to list."""
+    envs: Annotated[tuple[str, ...], _option(f"{_ENV} ...", "those that are registered")] = ()
+    """Worlds of your own that are listed as well."""
+    algos: Annotated[tuple[str, ...], _option(f"{_ALGO} ...", "those that are registered")] = ()
+    """Algorithms of your own that are listed as well."""
+
+    def run(self, line: str) -> int:
+        """Print the lists."""
+        from train.listing import print_lists
+
+        print_lists(self.what, self.envs, self.algos)
+        return 0
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -172,6 +264,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "merge": MergeCommand,
     "study": StudyCommand,
     "tune": TuneCommand,
+    "evaluate": EvaluateCommand,
+    "list": ListCommand,
 }
 
 

@@ -37,6 +37,11 @@ def machine() -> dict[str, Any]:
     return {"platform": platform.platform(), "architecture": platform.machine(), "cores": available_cores()}
 
 
+def gathered() -> dict[str, Any]:
+    """Return time, versions, machine and state of the repository, as a run writes them down."""
+    return {"started": now(), "versions": versions(), "machine": machine(), "git": git_state()}
+
+
 def available_cores() -> int:
     """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Following a run: the exact figures of the policy in training, written down as they come."""
+"""Following a run: what the policy in training is worth, written down as it comes."""
 
 from __future__ import annotations
 
@@ -12,29 +12,32 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
+from agents import DeployCallback
+from train.evaluators import Evaluator
 from train.files import write_text
-from train.judges import Judge
 
 EVALUATIONS = "evaluations.csv"
-COLUMNS = ("timesteps", "round", "performative_value", "stability_gap", "optimality_gap", "wall_time")
+COLUMNS = ("timesteps", "round", "performative_value", "performative_value_se", "stability_gap", "wall_time")
 
 
 class EvaluationCallback(BaseCallback):
-    """Evaluates the policy exactly at about ``n_evals`` points of the training, the first before it, the last after it.
+    """Evaluates the policy at about ``n_evals`` points of the training, the first before it, the last after it.
 
     The points lie between rollouts, where one policy is at work. ``round`` counts the deployments made so far.
 
     Args:
         path: the CSV file to write; it is complete after every evaluation.
-        judge: the judge of the world.
+        evaluator: says what policies are worth in the world.
         n_timesteps: length of the training.
         n_evals: number of evaluations, at least 2.
-        best_value: the best performative value known, or ``None``.
+        deployments: counts the deployments of environments that do not.
     """
 
-    def __init__(self, path: Path, judge: Judge, n_timesteps: int, n_evals: int, best_value: float | None) -> None:
+    def __init__(
+        self, path: Path, evaluator: Evaluator, n_timesteps: int, n_evals: int, deployments: DeployCallback
+    ) -> None:
         super().__init__()
-        self.path, self.judge, self.best_value = path, judge, best_value
+        self.path, self.evaluator, self._deployments = path, evaluator, deployments
         # Half a step early: 0.1 * n_timesteps should not miss its boundary by a rounding error.
         self._due = [point - 0.5 for point in np.linspace(0.0, n_timesteps, n_evals)[:-1]]
         self._rows: list[dict[str, Any]] = []
@@ -57,13 +60,16 @@ class EvaluationCallback(BaseCallback):
         return self._rows[-1]
 
     def _evaluate(self) -> None:
-        figures = self.judge.figures(self.judge.read(self.model), self.best_value)
-        rounds = self.training_env.get_attr("round", indices=[0])[0]
+        figures = self.evaluator.figures(self.evaluator.read(self.model))
+        rounds = self._deployments.n_deployments
+        if self.training_env.has_attr("round"):
+            rounds = self.training_env.get_attr("round", indices=[0])[0]
         seconds = round(time.perf_counter() - self._start, 3)
         self._rows.append({"timesteps": self.num_timesteps, "round": rounds, **figures, "wall_time": seconds})
         write_text(self.path, evaluations_text(self._rows))
         for name in ("performative_value", "stability_gap"):
-            self.logger.record(f"perf/{name.removeprefix('performative_')}", figures[name])
+            if figures[name] is not None:
+                self.logger.record(f"perf/{name.removeprefix('performative_')}", figures[name])
 
 
 def evaluations_text(rows: Iterable[Mapping[str, Any]]) -> str:

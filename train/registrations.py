@@ -18,7 +18,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from perf_envs import WORLDS
 from perf_envs.registration import RegisteredWorld
-from train.algorithms import ALGORITHMS, Algorithm
+from train.registry import ALGORITHMS, Algorithm
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Registrations:
             {world: _sendable(gym.registry[world]) for world in ids},
             {world: WORLDS[world] for world in ids if world in WORLDS},
             algorithms,
-            {name: dict(algorithm.build.policy_aliases) for name, algorithm in algorithms.items()},
+            {name: dict(getattr(algorithm.build, "policy_aliases", {})) for name, algorithm in algorithms.items()},
             tuple(folder or os.getcwd() for folder in sys.path),
         )
 

@@ -1,7 +1,7 @@
 """The algorithms that are known by name: those shipped, those that other packages bring, and those registered here.
 
-An algorithm is any class in the style of Stable-Baselines3: ``Class(policy, env, seed=..., **settings)`` with ``learn``.
-It is found
+An algorithm is any class in the style of Stable-Baselines3: ``Class(policy, env, seed=..., **settings)``, with
+``learn``. It is found
 
 * by a shipped name, such as ``ppo``;
 * by ``module:Class``, wherever that can be imported from;
@@ -14,11 +14,13 @@ Nothing is imported before a class is needed: names and help cost nothing.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
 import inspect
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,12 +136,13 @@ class Algorithm:
         asked = getattr(self.build, "supports", None)
         if asked is not None:
             return bool(asked(problem))
-        try:
-            self.build(next(iter(self.policies), "MlpPolicy"), venv, _init_setup_model=False)
-        except AssertionError:
-            return False
-        except Exception:  # the run itself will say what is wrong
-            return True
+        make: Any = self.build
+        with warnings.catch_warnings(), contextlib.suppress(Exception):  # the run itself will say what is wrong
+            warnings.simplefilter("ignore")
+            try:
+                make(next(iter(self.policies), "MlpPolicy"), venv, _init_setup_model=False)
+            except AssertionError:
+                return False
         return True
 
 
@@ -199,8 +202,10 @@ _SHIPPED = (
     _shipped("tqc", "TQC", f"{_CONTRIB}:TQC", seconds=1.5e-3),
     _shipped("td3", "TD3", f"{_SB3}:TD3", seconds=7e-4),
 )
+#: Shipped algorithms by name.
+SHIPPED: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _SHIPPED}
 #: Registered algorithms by name.
-ALGORITHMS: dict[str, Algorithm] = {algorithm.name: algorithm for algorithm in _SHIPPED}
+ALGORITHMS: dict[str, Algorithm] = dict(SHIPPED)
 
 
 def register_algorithm(
@@ -268,6 +273,35 @@ def algorithm_names() -> list[str]:
     return list(ALGORITHMS)
 
 
+def use_files(names: Iterable[str], settings: Path | None = None, spaces: Path | None = None) -> None:
+    """Take settings and search spaces of some algorithms from folders of the user's, over those that they have.
+
+    Args:
+        names: the algorithms.
+        settings: a folder with settings, ``NAME.yaml``; algorithms without a file there keep what they have.
+        spaces: a folder with search spaces, likewise.
+
+    Raises:
+        ValueError: a folder does not exist, or has no file for any of them.
+    """
+    algorithms = [find_algorithm(name) for name in names]
+    for folder, what in ((settings, "configs"), (spaces, "spaces")):
+        if folder is None:
+            continue
+        files = {one.name: folder / f"{one.name}.yaml" for one in algorithms if (folder / f"{one.name}.yaml").is_file()}
+        if not files:
+            wanted = ", ".join(f"{one.name}.yaml" for one in algorithms)
+            raise ValueError(f"{what} must be a folder with {wanted}, or some of these, got {str(folder)!r}")
+        for name, path in files.items():
+            known = ALGORITHMS[name]
+            changed = (
+                replace(known, settings=(*known.settings, path))
+                if what == "configs"
+                else replace(known, search_space=path)
+            )
+            ALGORITHMS[name] = changed
+
+
 def find_defaults(name: str) -> Algorithm | None:
     """Return the version of an algorithm that has the defaults of its library; ``None`` where there is none."""
     return ALGORITHMS.get(f"{name}_defaults")
@@ -278,10 +312,9 @@ def shipped_facts(name: str) -> Mapping[str, Any] | None:
 
     Older results carry no ``uses_response_map``; nothing is imported to answer for them.
     """
-    shipped = {algorithm.name: algorithm for algorithm in _SHIPPED}
-    if name not in shipped:
+    if name not in SHIPPED:
         return None
-    algorithm = shipped[name]
+    algorithm = SHIPPED[name]
     return {
         "label": algorithm.label,
         "variant_of": algorithm.variant_of,

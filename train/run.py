@@ -19,27 +19,30 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import VecEnv
 
 from agents import DeployCallback, make_vec_env
-from agents.common.deploying import PerformativeProblem, performative_problem
-from perf_envs.registration import split_variant
+from perf_envs.registration import module_of, split_variant
 from perf_envs.validation import check_count, check_number
 from train import provenance, saved_runs
-from train.algorithms import find_algorithm
-from train.evaluation import play
+from train.evaluators import Evaluator, World, find_evaluator
 from train.files import naming, read_text, remove_leftovers, write_bytes, write_json, write_text
-from train.folders import RESULT, clear, settle, workplace
-from train.judges import Policy, find_judge
+from train.folders import RESULT, clear, run_folder, settle, workplace
 from train.locks import claimed
+from train.naming import world_name
 from train.recording import EVALUATIONS, EvaluationCallback
+from train.registry import SHIPPED, find_algorithm
 from train.settings import MAPPING_KEYS, Settings, hyperparameters, resolve_settings
 from train.yaml_files import dump_value, dump_yaml, parse_yaml, read_mapping
 
 #: Lines in ``progress.csv``, about.
 _LOG_LINES = 100
 _MISSING = object()
+#: What a result takes from the last evaluation.
+_FINAL = ("performative_value", "performative_value_se", "stability_gap")
 
 
 @dataclass(frozen=True)
@@ -71,25 +74,43 @@ class Run:
         """The id that the world, of which ``env`` may be a variant, is registered under."""
         return split_variant(self.env)[0]
 
-    def problem(self) -> PerformativeProblem | None:
-        """Make the world and return its performative problem; ``None`` if it is an ordinary environment."""
-        return performative_problem(make_vec_env(self.world, env_kwargs=self.settings["env_kwargs"]))
+    def evaluator(self) -> Evaluator:
+        """Return what says what policies are worth in the world.
+
+        Raises:
+            ValueError: the world does not take its arguments, or cannot be deployed to.
+        """
+        return find_evaluator(World(self.world, self.settings["env_kwargs"]))
 
     @property
     def folder(self) -> Path:
         """Where the run keeps its files."""
-        return self.out / self.algo / self.env / f"seed_{self.seed}"
+        return run_folder(self.out, self.env, self.algo, self.seed)
 
     @property
     def config(self) -> dict[str, Any]:
         """Everything the outcome depends on."""
         best = {} if self.best_value is None else {"best_value": self.best_value}
-        return {"algo": self.algo, "env": self.env, "seed": self.seed, "n_evals": self.n_evals, **best, **self.settings}
+        return {
+            **{"algo": self.algo, "env": self.env, "seed": self.seed, "n_evals": self.n_evals},
+            **best,
+            **self._of_others(),
+            **self.settings,
+        }
+
+    def _of_others(self) -> dict[str, str]:
+        """Return where algorithm and world come from, if they are not shipped."""
+        module, entry = module_of(self.world), find_algorithm(self.algo).entry
+        found = {} if module is None else {"env_module": module}
+        return found if self.algo in SHIPPED or not isinstance(entry, str) else {**found, "algo_entry": entry}
 
     @property
     def command(self) -> str:
         """The command that repeats this run, whatever the shipped settings are by then."""
-        parts = ["python", "-m", "train", "run", "--algo", self.algo, "--env", self.env, "--seed", str(self.seed)]
+        others = self._of_others()
+        env = f"{others['env_module']}:{self.env}" if "env_module" in others else self.env
+        algo = others.get("algo_entry", self.algo)
+        parts = ["python", "-m", "train", "run", "--algo", algo, "--env", env, "--seed", str(self.seed)]
         parts += ["-n", str(self.settings["n_timesteps"]), "--n-envs", str(self.settings["n_envs"])]
         parts += ["--n-evals", str(self.n_evals), "--out", str(self.out)]
         parts += [] if self.best_value is None else ["--best-value", repr(self.best_value)]
@@ -143,6 +164,14 @@ def plan_run(
 ) -> Run:
     """Return a run with its settings resolved and checked.
 
+    Args:
+        algo: name of the algorithm, or ``module:Class``.
+        env: id of the world or of one of its variants, or ``module:ID``.
+        seed: seed of everything random in the run.
+        config: a settings file on top of the shipped ones.
+        overrides: settings on top of all files.
+        options: further attributes of the run.
+
     Raises:
         ValueError: something in the arguments or in a settings file is not valid.
     """
@@ -150,6 +179,7 @@ def plan_run(
     check_count("n_evals", options.get("n_evals", 20), at_least=2)
     if options.get("best_value") is not None:
         check_number("best_value", options["best_value"])
+    algo, env = find_algorithm(algo).name, world_name(env)
     return Run(algo, env, seed, resolve_settings(algo, env, config, overrides), **options)
 
 
@@ -166,42 +196,64 @@ def execute(run: Run, overwrite: bool = True) -> dict[str, Any]:
     """
     with _one_thread(), contextlib.ExitStack() as stack:
         algorithm, settings = find_algorithm(run.algo), run.settings
+        evaluator = run.evaluator()
         venv = make_vec_env(run.world, settings["n_envs"], run.seed, settings["env_kwargs"])
         stack.callback(venv.close)
-        problem = performative_problem(venv)
-        if problem is None:
-            raise ValueError(f"env must be a performative world, got {run.env!r}")
-        judge = find_judge(problem)
-        arguments = {"gamma": problem.gamma, **hyperparameters(algorithm, settings)}
+        discount = {"gamma": evaluator.gamma} if "gamma" in algorithm.hyperparameters else {}
+        arguments = discount | hyperparameters(algorithm, settings)
         model = algorithm.make(venv, run.seed, settings["policy"], **arguments)
-        best = run.best_value if run.best_value is not None else judge.best_known_value()
         # Not before all settings have proved good: it removes what an unfinished run left.
         folder, meta = stack.enter_context(_open_folder(run, overwrite))
         model.set_logger(configure(str(folder), ["csv", *(["tensorboard"] if run.tensorboard else [])]))
         closing = stack.enter_context(contextlib.ExitStack())
         closing.callback(model.logger.close)
-        evaluations = EvaluationCallback(folder / EVALUATIONS, judge, settings["n_timesteps"], run.n_evals, best)
+        deployments = DeployCallback(every_steps=_round_steps(settings))
+        evaluations = EvaluationCallback(
+            folder / EVALUATIONS, evaluator, settings["n_timesteps"], run.n_evals, deployments
+        )
         start = time.perf_counter()
         model.learn(
             settings["n_timesteps"],
-            callback=[DeployCallback(every_steps=_round_steps(settings)), evaluations],
+            callback=[deployments, evaluations],
             log_interval=_log_interval(model, settings),
             progress_bar=run.progress,
         )
         seconds = time.perf_counter() - start
-        policy = judge.read(model)
-        figures = {key: evaluations.last[key] for key in ("performative_value", "stability_gap", "optimality_gap")}
-        figures |= {"best_value": best, "uniform_value": judge.uniform_value()}
-        figures |= play(run.world, settings["env_kwargs"], policy, run.seed).figures()
-        result: dict[str, Any] = {"algo": run.algo, "label": algorithm.label, "like": algorithm.like}
-        result |= {"env": run.env, "seed": run.seed}
-        result |= {"steps": model.num_timesteps, "deployments": evaluations.last["round"], **figures}
-        result["seconds"] = round(seconds, 3)
+        policy = evaluator.read(model)
+        result = {
+            **_identity(run),
+            "steps": model.num_timesteps,
+            "deployments": evaluations.last["round"],
+            **{key: evaluations.last[key] for key in _FINAL},
+            **_played(evaluator, policy, run.seed),
+            "uses_response_map": algorithm.uses_response_map or _has_asked(venv),
+            "seconds": round(seconds, 3),
+        }
         meta |= {"wall_seconds": round(seconds, 3), "steps_per_second": round(model.num_timesteps / seconds, 1)}
         closing.close()
-        _save(folder, model, policy, meta, result)
+        _save(folder, model, evaluator.array(policy), meta, result)
         settle(run.folder)
     return result
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    algorithm = find_algorithm(run.algo)
+    named = {"algo": run.algo, "label": algorithm.label, "variant_of": algorithm.variant_of}
+    return {**named, "env": run.env, "seed": run.seed}
+
+
+def _played(evaluator: Evaluator, policy: Any, seed: int) -> dict[str, Any]:
+    """Return what a final policy earns when it is played, and what it is compared with."""
+    compared = {"evaluation": evaluator.how, "gamma": evaluator.gamma, "uniform_value": evaluator.uniform_value()}
+    return {**compared, **evaluator.returns(policy, seed).figures()}
+
+
+def _has_asked(venv: VecEnv) -> bool:
+    """Whether somebody has asked the worlds in training for their response map, or for what is in force.
+
+    It counts as knowledge whatever a class says of itself.
+    """
+    return venv.has_attr("response_asked") and any(venv.get_attr("response_asked"))
 
 
 def read_result(run: Run) -> dict[str, Any]:
@@ -223,10 +275,7 @@ def _open_folder(run: Run, overwrite: bool) -> Iterator[tuple[Path, dict[str, An
             remove_leftovers(folder)
             meta = {
                 "run": {"algo": run.algo, "env": run.env, "seed": run.seed},
-                "started": provenance.now(),
-                "versions": provenance.versions(),
-                "machine": provenance.machine(),
-                "git": provenance.git_state(),
+                **provenance.gathered(),
             }
             write_text(folder / "config.yaml", dump_yaml(run.config))
             write_text(folder / "command.txt", run.command + "\n")
@@ -245,11 +294,19 @@ def _thrown_away(folder: Path, unless: Path) -> Iterator[None]:
         raise
 
 
-def _save(folder: Path, model: BaseAlgorithm, policy: Policy, meta: dict[str, Any], result: dict[str, Any]) -> None:
-    table, parameters = io.BytesIO(), io.BytesIO()
-    np.save(table, policy)
+def _save(
+    folder: Path,
+    model: BaseAlgorithm,
+    policy: NDArray[np.float64] | None,
+    meta: dict[str, Any],
+    result: dict[str, Any],
+) -> None:
+    if policy is not None:
+        table = io.BytesIO()
+        np.save(table, policy)
+        write_bytes(folder / "policy.npy", table.getvalue())
+    parameters = io.BytesIO()
     model.save(parameters)
-    write_bytes(folder / "policy.npy", table.getvalue())
     write_bytes(folder / "model.zip", parameters.getvalue())
     write_json(folder / "meta.json", meta)
     write_json(folder / RESULT, result)

@@ -29,13 +29,11 @@ from agents.common.schedules import as_schedule
 from perf_envs import WORLDS
 from perf_envs.registration import split_variant, variant_names
 from perf_envs.validation import check_choice, check_count, check_number, did_you_mean
-from train.algorithms import Algorithm, check_applies, find_algorithm
+from train.fitting import check_applies
+from train.registry import Algorithm, find_algorithm
 from train.yaml_files import parse_yaml, read_mapping
 
-CONFIGS = Path(__file__).parent / "configs"
 PROTOCOL = Path(__file__).parent / "protocol.yaml"
-#: What ``python -m train tune --save`` found.
-TUNED = CONFIGS / "tuned"
 #: Settings that are not hyperparameters of the algorithm.
 RUN_KEYS = ("n_envs", "n_timesteps", "round_length", "policy", "policy_kwargs", "env_kwargs")
 #: Settings that are mappings: layers add to them instead of replacing them.
@@ -77,11 +75,12 @@ def resolve_settings(
     """
     algorithm = find_algorithm(algo)
     world, env_kwargs = split_variant(env)
-    check_choice("env", world, WORLDS)
+    check_registered(world)
     check_applies([algo], env)
-    settings: Settings = {"policy": algorithm.policies[0], "policy_kwargs": {}, "device": "cpu"}
+    settings: Settings = {"policy": next(iter(algorithm.policies), "MlpPolicy"), "policy_kwargs": {}}
+    settings |= {"device": "cpu"} if "device" in algorithm.hyperparameters else {}
     settings |= {"env_kwargs": env_kwargs, "round_length": None}
-    files = [PROTOCOL, *_shipped_files(algorithm, tuned), *([config] if config else [])]
+    files = [PROTOCOL, *_files_of(algorithm, tuned), *([config] if config else [])]
     layers = [layer for path in files for layer in _read_layers(algorithm, env, path)]
     layers += [_check_keys(overrides or {}, algorithm)]
     for layer in layers:
@@ -91,11 +90,21 @@ def resolve_settings(
     return settings
 
 
-def _shipped_files(algorithm: Algorithm, tuned: bool) -> list[Path]:
-    """Return the files of an algorithm, after those of the algorithm it is like."""
-    names = [f"{name}.yaml" for name in (algorithm.like, algorithm.name) if name is not None]
-    files = [folder / name for name in names for folder in (CONFIGS, *((TUNED,) if tuned else ()))]
-    return [path for path in files if path.parent != TUNED or path.is_file()]
+def _files_of(algorithm: Algorithm, tuned: bool) -> list[Path]:
+    """Return the files of an algorithm: of a version of another those of that one, tuned, and then its own."""
+    found = algorithm.tuned if tuned and algorithm.tuned is not None and algorithm.tuned.is_file() else None
+    first, rest = algorithm.settings[:1], algorithm.settings[1:]
+    return [*first, *([found] if found else []), *rest]
+
+
+def check_registered(env_id: str) -> str:
+    """Return the id of an environment, or raise ``ValueError`` if none is registered under it."""
+    if env_id not in gym.registry:
+        raise ValueError(
+            f"env must be one of {', '.join(map(repr, WORLDS))} or another registered environment with deploy(policy), "
+            f"got {env_id!r}{did_you_mean(env_id, WORLDS)}"
+        )
+    return env_id
 
 
 def read_sections(algorithm: Algorithm, env: str, path: Path) -> Settings:
@@ -154,7 +163,7 @@ def _read_layers(algorithm: Algorithm, env: str, path: Path) -> list[Settings]:
     """Return the default settings of a file and those of the world, after checking all of its sections."""
     data = read_mapping(path)
     world = split_variant(env)[0]
-    sections = ["default", *WORLDS, *(variant for name in WORLDS for variant in variant_names(name))]
+    sections = ["default", *WORLDS, *(variant for name in WORLDS for variant in variant_names(name)), world]
     if not (set(data) & set(sections)):
         return [_check_keys(data, algorithm, f" in {path}")]
     for section, content in data.items():
@@ -182,14 +191,15 @@ def _check_keys(settings: Mapping[str, Any], algorithm: Algorithm, where: str = 
 def _check_settings(settings: Settings, algorithm: Algorithm, env: str) -> None:
     for key in ("n_envs", "n_timesteps"):
         if key not in settings:
-            raise ValueError(f"{key} must be set: it is neither in {CONFIGS / algorithm.name}.yaml nor given")
+            raise ValueError(f"{key} must be set: it is neither in the settings of {algorithm.name} nor given")
         settings[key] = check_count(key, settings[key])
     _check_rounds(settings, algorithm)
-    _check_device(settings["device"])
-    check_choice("policy", settings["policy"], algorithm.policies)
+    _check_device(settings.get("device", "cpu"))
+    if algorithm.policies:
+        check_choice("policy", settings["policy"], algorithm.policies)
     arguments = world_arguments(env)
-    for key in settings["env_kwargs"]:
-        check_choice(f"env_kwargs of {env}", key, arguments)
+    for key in settings["env_kwargs"] if arguments is not None else ():
+        check_choice(f"env_kwargs of {env}", key, arguments or ())
     for key, hint in algorithm.hyperparameters.items():
         if key in settings and key not in RUN_KEYS:
             settings[key] = _check_value(key, settings[key], hint)
@@ -216,11 +226,13 @@ def _check_rounds(settings: Settings, algorithm: Algorithm) -> None:
         )
 
 
-def world_arguments(env: str) -> list[str]:
-    """Return the arguments a world may be made with."""
+def world_arguments(env: str) -> list[str] | None:
+    """Return the arguments a world may be made with, ``None`` if it passes on whatever it is given."""
     entry_point = gym.spec(env).entry_point
     world = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     arguments = inspect.signature(typing.cast(Callable[..., Any], world)).parameters
+    if any(argument.kind is inspect.Parameter.VAR_KEYWORD for argument in arguments.values()):
+        return None
     return [name for name in arguments if name not in _DECIDED_BY_TRAINING]
 
 

@@ -144,6 +144,8 @@ class DeployCallback(BaseCallback):
         if every != 1 and every_steps is not None:
             raise ValueError(f"every and every_steps cannot both be given, got {every} and {every_steps}")
         self._rollouts = 0
+        #: Deployments made so far, by this callback or at its side.
+        self.n_deployments = 0
         self._steps_in_round, self._steps_left = 0, 0
         self._fit = FitCheck()
 
@@ -187,8 +189,9 @@ class DeployCallback(BaseCallback):
             if due:
                 acting = max(self._round_steps(), rollout_steps(self.model))
                 log_deployment(self.model, deploy(self.model, acting=acting))
-                self._fit.is_due = not getattr(self.model, "use_sde", False)  # its noise lasts for many steps
+                self._fit.is_due = acts_independently(self.model)
         if due or self._left_to_the_model:
+            self.n_deployments += 1
             self._steps_in_round = 0
         self._steps_left = rollout_steps(self.model)
         self._rollouts += 1
@@ -206,12 +209,23 @@ class DeployCallback(BaseCallback):
         over = self.every_steps is not None and self._steps_in_round >= self.every_steps
         if over and self._steps_left > 0:  # after the last step of a rollout the policy may be another one
             self.training_env.env_method("redeploy")
+            self.n_deployments += 1
             if not self._left_to_the_model and not self._fit.is_due and self.training_env.has_attr("misfit"):
                 self.training_env.env_method("misfit", True)  # another policy acts by now than the one handed over
             # Not how far it moved the world: the log keeps what the policy did when it was new.
             self.logger.record("perf/round", self.training_env.get_attr("round", indices=[0])[0])
             self._steps_in_round = 0
         return True
+
+
+def acts_independently(model: BaseAlgorithm) -> bool:
+    """Whether the chance in an action is its own: only then can actions be compared with the policy deployed.
+
+    The noise of state-dependent exploration lasts for many steps, and epsilon-greedy algorithms draw once for all
+    sub-environments whether they explore.
+    """
+    epsilon_greedy = getattr(model, "exploration_schedule", None) is not None
+    return not getattr(model, "use_sde", False) and not (epsilon_greedy and model.n_envs > 1)
 
 
 def rollout_steps(model: BaseAlgorithm) -> int:

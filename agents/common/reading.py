@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize, VecTransposeImage
 
 from agents.common.queries import query_observations
@@ -63,7 +63,8 @@ class Snapshot:
 
     def __getstate__(self) -> bytes:
         # By value: torch would otherwise hand tensors to another process in shared memory.
-        return cloudpickle.dumps(self.policy)
+        state: bytes = cloudpickle.dumps(self.policy)
+        return state
 
     def __setstate__(self, state: bytes) -> None:
         self.policy = cloudpickle.loads(state)

@@ -35,6 +35,8 @@ class AnsweringWorld(Guarded, OwnOrWorldsDiscount):
 
     #: :class:`agents.DeployCallback` leaves it to the algorithm.
     deploys_itself = True
+    #: It asks the world how it would respond to other policies.
+    uses_response_map: ClassVar[bool] = True
     #: What the algorithm is where nothing answers.
     myopic: ClassVar[str]
 

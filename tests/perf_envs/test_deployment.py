@@ -347,7 +347,9 @@ def test_an_actor_critic_deploys_its_action_probabilities(algorithm, world_id):
         observation, _ = model.policy.obs_to_tensor(np.array(state))
         probabilities = model.policy.get_distribution(observation).distribution.probs[0]
         np.testing.assert_allclose(env.rounds.policy.probs[state], probabilities.detach(), atol=SINGLE)
-    np.testing.assert_array_equal(policy_table(model.policy, env.query_observations, env.n_actions), env.rounds.policy.probs)
+    np.testing.assert_array_equal(
+        policy_table(model.policy, env.query_observations, env.n_actions), env.rounds.policy.probs
+    )
 
 
 def test_a_value_based_model_deploys_its_greedy_action():

@@ -324,7 +324,9 @@ def test_the_policy_is_observed_from_the_pooled_actions():
         assert infos["round"].tolist() == [0] * 8, step
     assert env.round == 1
     assert counts.sum() == 104
-    np.testing.assert_allclose(env.rounds.policy.probs, (counts + 0.25) / (counts.sum(-1, keepdims=True) + 1), atol=1e-15)
+    np.testing.assert_allclose(
+        env.rounds.policy.probs, (counts + 0.25) / (counts.sum(-1, keepdims=True) + 1), atol=1e-15
+    )
     *_, infos = env.step(actions)
     assert infos["round"].tolist() == [1] * 8
     assert infos["_shift"].all()

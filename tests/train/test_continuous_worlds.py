@@ -17,14 +17,14 @@ from agents import PePG, make_vec_env
 from perf_envs import LinearPricingProblem, gaussian_policy
 from perf_envs.worlds.linear_pricing.env import LinearPricing
 from tests.worlds import ALL_WORLDS, CONTINUOUS_WORLDS
-from train.algorithms import ALGORITHMS
-from train.applicability import applies
 from train.bench import BenchReport, longest_first, plan_runs, run_bench
 from train.cli import main
-from train.evaluation import play
+from train.evaluation import rollout_returns
+from train.fitting import applies
 from train.judges import GaussianJudge, Policy
 from train.merge import merge
 from train.plans import Plan
+from train.registry import ALGORITHMS
 from train.report.facts import left_out
 from train.report.linear_pricing_figure import draw_prices
 from train.report.style import new_figure
@@ -58,16 +58,16 @@ def some_policy(seed: int = 0) -> Policy:
 
 def test_played_returns_agree_with_the_closed_form() -> None:
     policy = some_policy()
-    figures = play(ID, TWO, policy, seed=0, n_episodes=20_000).figures()
+    figures = rollout_returns(ID, TWO, policy, seed=0, n_episodes=20_000).figures()
     value = float(problem_of(**TWO).performative_value(*policy))
     assert abs(figures["discounted_return_mean"] - value) < 4 * figures["discounted_return_se"] < 0.02 * value
 
 
 def test_episodes_are_played_in_the_market_that_has_answered_in_full() -> None:
-    at_once = play(ID, TWO, some_policy(), seed=0)
-    gradual = play(ID, {**TWO, "adaptation_rate": 0.01}, some_policy(), seed=0)
+    at_once = rollout_returns(ID, TWO, some_policy(), seed=0)
+    gradual = rollout_returns(ID, {**TWO, "adaptation_rate": 0.01}, some_policy(), seed=0)
     np.testing.assert_array_equal(gradual.plain, at_once.plain)
-    assert (play(ID, TWO, some_policy(), seed=1).plain != at_once.plain).any()
+    assert (rollout_returns(ID, TWO, some_policy(), seed=1).plain != at_once.plain).any()
 
 
 def test_the_uniform_value_is_what_uniform_actions_earn_once_the_market_has_seen_them() -> None:

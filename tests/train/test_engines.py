@@ -16,11 +16,11 @@ from gymnasium.envs.registration import EnvSpec
 from agents import PePG, SoftmaxPolicy
 from perf_envs import exact
 from perf_envs.worlds.pricing.env import PerformativePricing
-from train.algorithms import ALGORITHMS, Algorithm, find_algorithm
 from train.bench import plan_runs, run_bench
 from train.engines import WorkerLostError, check_engine, in_parallel
 from train.plans import Plan
 from train.registrations import Registrations
+from train.registry import ALGORITHMS, Algorithm, find_algorithm
 
 PRICING = "PerformativePricing-v0"
 ALGOS = ("pepg", "a2c")

@@ -13,7 +13,7 @@ from perf_envs import Dynamics, LinearPricingProblem, PerformativeMDP, exact
 from tests.worlds import ALL_WORLDS, TABULAR_WORLDS
 from train import evaluation
 from train.commands import describe
-from train.evaluation import play, standard_error
+from train.evaluation import rollout_returns, standard_error
 from train.judges import GaussianJudge, TabularJudge, find_judge
 
 GRID, PRICING, SOFTMAX = "PerformativeGridWorld-v0", "PerformativePricing-v0", "SoftmaxPeMDP-v0"
@@ -57,7 +57,7 @@ def expected_in_steps(problem: PerformativeMDP, table: np.ndarray, n_steps: int)
 def test_discounted_returns_agree_with_the_exact_value(env: str, gamma: float) -> None:
     problem = problem_of(env, gamma=gamma)
     table = some_table(problem)
-    figures = play(env, {"gamma": gamma}, table, seed=0, n_episodes=4000).figures()
+    figures = rollout_returns(env, {"gamma": gamma}, table, seed=0, n_episodes=4000).figures()
     error, rest = figures["discounted_return_se"], figures["discounted_return_rest"]
     assert figures["discounted_return_mean"] == pytest.approx(value_of(problem, table), abs=4 * error + rest)
     assert rest <= 0.1 * error
@@ -70,7 +70,7 @@ def test_plain_returns_are_those_of_episodes_with_their_limit(env: str, limit: i
     problem = problem_of(env)
     table = some_table(problem)
     arguments = {} if limit == ALL_WORLDS[env] else {"max_episode_steps": limit}
-    figures = play(env, arguments, table, seed=0, n_episodes=4000).figures()
+    figures = rollout_returns(env, arguments, table, seed=0, n_episodes=4000).figures()
     expected = expected_in_steps(problem, table, limit)
     assert figures["rollout_return_mean"] == pytest.approx(expected, abs=4 * figures["rollout_return_se"])
     assert figures["max_episode_steps"] == limit
@@ -78,14 +78,16 @@ def test_plain_returns_are_those_of_episodes_with_their_limit(env: str, limit: i
 
 def test_the_step_limit_does_not_touch_discounted_returns() -> None:
     table = some_table(problem_of(SOFTMAX))
-    short, long = (play(SOFTMAX, {"max_episode_steps": limit}, table, seed=0).discounted for limit in (3, 60))
+    short, long = (
+        rollout_returns(SOFTMAX, {"max_episode_steps": limit}, table, seed=0).discounted for limit in (3, 60)
+    )
     np.testing.assert_array_equal(short, long)
 
 
 def test_who_is_through_earns_no_more() -> None:
     problem = problem_of(GRID, gamma=0.99)
     table, _ = exact.optimal_policy(problem.unshifted())  # walks to the goal: most episodes are over soon
-    returns = play(GRID, {"gamma": 0.99}, table.numpy(), seed=0, n_episodes=4000)
+    returns = rollout_returns(GRID, {"gamma": 0.99}, table.numpy(), seed=0, n_episodes=4000)
     error = returns.figures()["discounted_return_se"]
     assert returns.discounted.mean() == pytest.approx(value_of(problem, table.numpy()), abs=4 * error)
     assert error < 0.02
@@ -97,7 +99,7 @@ def test_what_is_cut_before_the_discount_ends_is_bounded_and_said(monkeypatch: p
     monkeypatch.setattr(evaluation, "MAX_STEPS", 40)
     problem = problem_of(SOFTMAX, gamma=0.99)
     table = some_table(problem)
-    figures = play(SOFTMAX, {"gamma": 0.99, "max_episode_steps": 5}, table, seed=0).figures()
+    figures = rollout_returns(SOFTMAX, {"gamma": 0.99, "max_episode_steps": 5}, table, seed=0).figures()
     missing = value_of(problem, table) - figures["discounted_return_mean"]
     largest = float(problem.response(table).rewards.abs().max())
     assert figures["discounted_return_rest"] == pytest.approx(0.99**40 * largest / 0.01)
@@ -107,7 +109,7 @@ def test_what_is_cut_before_the_discount_ends_is_bounded_and_said(monkeypatch: p
 
 def test_an_episode_that_never_ends_has_no_plain_return(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "MAX_STEPS", 200)
-    figures = play(SOFTMAX, {"max_episode_steps": None}, some_table(problem_of(SOFTMAX)), seed=0).figures()
+    figures = rollout_returns(SOFTMAX, {"max_episode_steps": None}, some_table(problem_of(SOFTMAX)), seed=0).figures()
     assert figures["rollout_return_mean"] is figures["rollout_return_se"] is None
     assert figures["discounted_return_mean"] > 0.0
     assert "return of an episode  unknown" in describe(in_full(figures))
@@ -115,11 +117,11 @@ def test_an_episode_that_never_ends_has_no_plain_return(monkeypatch: pytest.Monk
 
 def test_a_run_says_what_its_returns_are_of() -> None:
     table = some_table(problem_of(SOFTMAX))
-    said = describe(in_full(play(SOFTMAX, {}, table, seed=0, n_episodes=30).figures()))
+    said = describe(in_full(rollout_returns(SOFTMAX, {}, table, seed=0, n_episodes=30).figures()))
     assert "(played, 30 episodes, standard error)" in said
     assert "(undiscounted, at most 100 steps)" in said
     noisy = {"response_wrapper": "noisy", "horizon": 2, "inventory": 1}
-    random = play(PRICING, noisy, some_table(problem_of(PRICING, **noisy)), seed=0)
+    random = rollout_returns(PRICING, noisy, some_table(problem_of(PRICING, **noisy)), seed=0)
     said = describe(in_full(random.figures()))
     assert "(played, 1000 episodes over 50 deployments, standard error)" in said
     assert "(undiscounted, to its end)" in said
@@ -156,7 +158,7 @@ def test_reported_errors_are_the_spread_of_the_whole_experiment(
 ) -> None:
     monkeypatch.setattr(evaluation, "N_DEPLOYMENTS", 5)
     table = some_table(problem_of(env, **env_kwargs))
-    experiments = [play(env, env_kwargs, table, seed, n_episodes=40).figures() for seed in range(150)]
+    experiments = [rollout_returns(env, env_kwargs, table, seed, n_episodes=40).figures() for seed in range(150)]
     n_independent = experiments[0]["played_deployments"] if "response_wrapper" in env_kwargs else 40
     for name in ("discounted_return", "rollout_return"):
         means = np.array([figures[f"{name}_mean"] for figures in experiments])
@@ -169,24 +171,24 @@ def test_reported_errors_are_the_spread_of_the_whole_experiment(
 def test_a_world_that_answers_at_random_is_asked_anew_for_every_deployment() -> None:
     kwargs = {"response_wrapper": {"name": "noisy", "noise": 5.0}, "horizon": 3, "inventory": 3}
     table = some_table(problem_of(PRICING, **kwargs))
-    returns = play(PRICING, kwargs, table, seed=0, n_episodes=4001)
+    returns = rollout_returns(PRICING, kwargs, table, seed=0, n_episodes=4001)
     assert returns.plain.shape == returns.discounted.shape == (50, 81)
     within, between = returns.plain.var(axis=1, ddof=1).mean() / 81, returns.plain.mean(axis=1).var(ddof=1)
     assert between > 3 * within
-    assert play(PRICING, {}, np.full((81, 8), 1 / 8), seed=0, n_episodes=30).plain.shape == (1, 30)
+    assert rollout_returns(PRICING, {}, np.full((81, 8), 1 / 8), seed=0, n_episodes=30).plain.shape == (1, 30)
 
 
 def test_episodes_are_played_in_the_world_that_has_answered_in_full() -> None:
     table = np.eye(8)[np.zeros(81, dtype=int)]  # always the lowest price: demand soars
-    gradual = play(PRICING, {"adaptation_rate": 0.01}, table, seed=0)
-    at_once = play(PRICING, {}, table, seed=0)
+    gradual = rollout_returns(PRICING, {"adaptation_rate": 0.01}, table, seed=0)
+    at_once = rollout_returns(PRICING, {}, table, seed=0)
     np.testing.assert_array_equal(gradual.plain, at_once.plain)
 
 
 def test_playing_repeats_under_a_seed() -> None:
     table = np.full((81, 8), 1 / 8)
     for kwargs in ({}, {"response_wrapper": "noisy"}):
-        first, again, other = (play(PRICING, kwargs, table, seed=seed) for seed in (0, 0, 1))
+        first, again, other = (rollout_returns(PRICING, kwargs, table, seed=seed) for seed in (0, 0, 1))
         np.testing.assert_array_equal(first.discounted, again.discounted)
         assert (first.discounted != other.discounted).any()
 
@@ -194,7 +196,7 @@ def test_playing_repeats_under_a_seed() -> None:
 def test_another_seed_plays_other_actions() -> None:
     certain = {"demand_std": 0.0, "horizon": 3}  # nothing but the actions is left to chance
     policy = np.stack([np.zeros((3, 1)), np.full((3, 1), 0.5)])
-    first, other = (play("LinearPricing-v0", certain, policy, seed, n_episodes=5).plain for seed in (0, 1))
+    first, other = (rollout_returns("LinearPricing-v0", certain, policy, seed, n_episodes=5).plain for seed in (0, 1))
     assert (first != other).all()
 
 

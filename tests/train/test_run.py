@@ -18,9 +18,9 @@ from agents import PePG
 from perf_envs import exact
 from perf_envs.worlds.pricing.env import PerformativePricing
 from tests.precision import SINGLE
-from train.algorithms import ALGORITHMS
 from train.cli import main
 from train.folders import beside, settle
+from train.registry import ALGORITHMS
 from train.run import Run, execute, plan_run
 from train.yaml_files import read_mapping
 

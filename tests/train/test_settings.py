@@ -9,8 +9,8 @@ import yaml
 
 from agents.common.schedules import PiecewiseLinear
 from tests.worlds import TABULAR_WORLDS
-from train.algorithms import ALGORITHMS, find_algorithm
 from train.options import ALGOS
+from train.registry import ALGORITHMS, find_algorithm
 from train.settings import CONFIGS, hyperparameters, parse_assignments, resolve_settings
 from train.yaml_files import dump_value, dump_yaml, parse_yaml, read_mapping
 
@@ -42,10 +42,10 @@ def test_all_algorithms_share_the_protocol() -> None:
     assert all(settings == shared[0] for settings in shared)
 
 
-@pytest.mark.parametrize("algo", [name for name, algorithm in ALGORITHMS.items() if algorithm.like == "pepg"])
+@pytest.mark.parametrize("algo", [name for name, algorithm in ALGORITHMS.items() if algorithm.variant_of == "pepg"])
 @pytest.mark.parametrize("env", TABULAR_WORLDS)
 def test_an_ablation_differs_in_one_setting_from_what_it_is_like(algo: str, env: str) -> None:
-    mine, whole = resolve_settings(algo, env), resolve_settings(str(ALGORITHMS[algo].like), env)
+    mine, whole = resolve_settings(algo, env), resolve_settings(str(ALGORITHMS[algo].variant_of), env)
     assert len([key for key in {**mine, **whole} if mine.get(key) != whole.get(key)]) == 1
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.worlds import TABULAR_WORLDS
 from train import settings
-from train.algorithms import ALGORITHMS, find_algorithm
 from train.cli import main
+from train.registry import ALGORITHMS, find_algorithm
 from train.run import Run, plan_run
 from train.settings import hyperparameters, resolve_settings
 from train.tuning import spaces
@@ -29,7 +29,7 @@ TUNE = ["tune", "--algos", "pepg", "a2c", "--envs", PRICING, "--trials", "2", "-
 
 
 #: Ablations have the settings of what they are ablations of.
-TUNED_ALGOS = sorted(name for name, algorithm in ALGORITHMS.items() if algorithm.like is None)
+TUNED_ALGOS = sorted(name for name, algorithm in ALGORITHMS.items() if algorithm.variant_of is None)
 
 
 def planned(out: Path, algo: str = "ppo", trials: int = 8, seeds: int = 2) -> Search:

@@ -13,14 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from perf_envs.validation import check_count
-from train import settings
-from train.algorithms import check_applies, find_algorithm
-from train.applicability import applies
 from train.bench import longest_first
 from train.engines import WorkerLostError, check_engine, in_parallel
+from train.fitting import applies, check_applies
+from train.naming import named
 from train.options import TuneCommand
 from train.plans import Block
 from train.registrations import Registrations
+from train.registry import TUNED, find_algorithm, use_files
 from train.run import execute
 from train.tuning.search import Search, Train, check_optuna, search
 from train.tuning.spaces import first_trials, read_space, shipped_setting
@@ -36,20 +36,20 @@ def tune(command: TuneCommand) -> int:
     """Search the best settings of every algorithm in every world, all with the same budget."""
     check_optuna()
     jobs = check_engine("joblib", command.jobs)
-    planned = plan_searches(
-        command.algos, command.envs, command.trials, command.seeds, command.out, command.n_timesteps
-    )
+    use_files(command.algos, command.configs, command.spaces)
+    block = named(Block(command.algos, command.envs, (0,)))
+    planned = plan_searches(block.algos, block.envs, command.trials, command.seeds, command.out, command.n_timesteps)
     try:
         trials = make_searches(planned, jobs)
     except WorkerLostError as error:
         print(f"a worker process died, the same command continues: {error}", file=sys.stderr)
         return 1
-    for algo in command.algos:
+    for algo in block.algos:
         write_winners(command.out, algo, command.trials)
     if command.save:
-        save_winners(settings.TUNED, list(itertools.chain.from_iterable(trials)))
+        save_winners(TUNED, list(itertools.chain.from_iterable(trials)))
     _show(trials)
-    print(f"settings: {(settings.TUNED if command.save else command.out).resolve()}")
+    print(f"settings: {(TUNED if command.save else command.out).resolve()}")
     failed = [in_pair[0] for in_pair in trials if best_trial(in_pair) is None]
     for first in failed:
         print(f"all trials failed: {first.algo} in {first.env}: {first.error}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from train.algorithms import ALGORITHMS
+from train.registry import ALGORITHMS
 from train.report.words import number
 from train.tuning.trials import TRIALS, Trial, best_trial, by_world
 from train.yaml_files import dump_value

@@ -7,18 +7,15 @@ from it, and it has to be a point of the space.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from agents.common.schedules import PiecewiseLinear
 from perf_envs.validation import check_choice, check_number
-from train.algorithms import Algorithm, find_algorithm, find_defaults
+from train.registry import Algorithm, find_algorithm, find_defaults
 from train.settings import RUN_KEYS, Settings, read_sections, resolve_settings
 
-SPACES = Path(__file__).parents[1] / "search_spaces"
 #: What the protocol gives everybody alike; the discount is that of the world.
 _FIXED = (*RUN_KEYS, "gamma", "device")
 
@@ -63,11 +60,15 @@ def read_space(algo: str, env: str) -> Space:
         ValueError: the algorithm is a version of another, the file cannot be read, an entry is not a hyperparameter of
             the algorithm or has values that it does not take, or the shipped setting lies outside of a range.
     """
-    algorithm, path = find_algorithm(algo), SPACES / f"{algo}.yaml"
-    if algorithm.like is not None:
+    algorithm = find_algorithm(algo)
+    if algorithm.variant_of is not None:
         raise ValueError(
-            f"algo must not be a version of another, got {algo!r}: its settings follow {algorithm.like!r}, tune that"
+            f"algo must not be a version of another, got {algo!r}: its settings follow {algorithm.variant_of!r}, "
+            "tune that"
         )
+    path = algorithm.search_space
+    if path is None:
+        raise ValueError(f"{algo} has no search space: write DIR/{algo}.yaml and give --spaces DIR")
     entries = read_sections(algorithm, env, path)
     if not entries:
         raise ValueError(f"{path} must hold at least one entry for {env}")
@@ -83,8 +84,8 @@ def read_space(algo: str, env: str) -> Space:
 
 def shipped_values(algo: str, settings: Settings, keys: Iterable[str]) -> Settings:
     """Return some of the shipped hyperparameters, those of the class where no file sets them."""
-    parameters = inspect.signature(find_algorithm(algo).build).parameters
-    return {key: settings[key] if key in settings else _written(parameters[key].default) for key in keys}
+    defaults = find_algorithm(algo).defaults
+    return {key: settings[key] if key in settings else _written(defaults[key]) for key in keys}
 
 
 def first_trials(algo: str, env: str, settings: Settings, space: Space) -> tuple[Settings, ...]:
@@ -102,7 +103,9 @@ def first_trials(algo: str, env: str, settings: Settings, space: Space) -> tuple
     outside = [key for key, value in held.items() if defaults[key] != value]
     outside += [key for key, value in values.items() if not space[key].contains(value)]
     if outside:
-        raise ValueError(f"{SPACES / algo}.yaml must contain the setting of {version.name}, got no such {outside[0]!r}")
+        raise ValueError(
+            f"the search space of {algo} must contain the setting of {version.name}, got no such {outside[0]!r}"
+        )
     return (shipped, values) if values != shipped else (shipped,)
 
 

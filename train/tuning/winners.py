@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.algorithms import ALGORITHMS
 from train.files import write_all, write_text
 from train.locks import at_work_in, awaited
+from train.registry import ALGORITHMS
 from train.tuning.page import PAGE, winners_page
 from train.tuning.trials import COLUMNS, TRIALS, Trial, best_trial, by_world, read_search, read_trials, trials_text
 from train.yaml_files import dump_value
