@@ -17,6 +17,7 @@ from train.options import DEFAULT_ALGOS, DEFAULT_ENVS, STUDIES, BenchCommand, Ev
 from train.plans import Block, Plan, read_suite
 from train.registry import use_files
 from train.report.plot import plot
+from train.results import read_plan, write_results
 from train.run import Run, execute, plan_run
 from train.settings import parse_assignments
 from train.studies.convergence import run_convergence
@@ -65,6 +66,9 @@ def evaluate(command: EvaluateCommand, line: str) -> int:
     if command.into is not None:
         folder = found.save(command.into, line, command.knows_response)
         print(f"saved in {folder}")
+        plan = read_plan(command.into)
+        if plan is not None:
+            write_results(command.into, plan)
         plot(command.into)
     return 0
 
@@ -140,14 +144,14 @@ def _length(result: Mapping[str, Any]) -> str:
 
 def bench(command: BenchCommand, line: str) -> int:
     """Make the runs of a benchmark that are missing, then plots and report."""
-    blocks = _blocks(command)
-    if command.configs is not None:
-        use_files({algo for block in blocks for algo in block.algos}, command.configs)
-    plan = Plan(blocks, line, command.n_timesteps, command.n_evals)
     try:
+        blocks = _blocks(command)
+        if command.configs is not None:
+            use_files(dict.fromkeys(algo for block in blocks for algo in block.algos), command.configs)
+        plan = Plan(blocks, line, command.n_timesteps, command.n_evals)
         runs = plan_runs(plan, command.out)
     except ValueError as error:
-        if command.suite is None:
+        if command.suite is None or str(command.suite) in str(error):
             raise
         raise ValueError(f"suite {command.suite}: {error}") from None
     report = run_bench(runs, plan, command.out, command.jobs, engine=command.engine)
