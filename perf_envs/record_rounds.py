@@ -142,9 +142,10 @@ class _Record:
         if (self._folder / "result.json").exists():
             raise ValueError(f"folder holds a finished run of this name and seed already: {self._folder}")
         self._begin({**variant, **_arguments(spec, variant)}, module_of(base))
-        self._n_steps, self._round = 0, -1
+        self._n_steps, self._round = 0, rounds.round
         self._rows: list[dict[str, Any]] = []
         self._start = time.perf_counter()
+        self._evaluate()
 
     def _begin(self, env_kwargs: dict[str, Any], module: str | None) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -158,20 +159,22 @@ class _Record:
 
     def stepped(self, n_steps: int) -> None:
         """Take note of steps; evaluate where a round has begun."""
-        now = self._rounds.round
-        if now != self._round and now % self._every == 0:
-            self._evaluate()
-        self._round = now
         self._n_steps += n_steps
+        now = self._rounds.round
+        if now == self._round:
+            return
+        self._round = now
+        if now % self._every == 0:
+            self._evaluate()
 
     def finish(self) -> None:
         """Evaluate what is in force now, and write the result."""
         if not self._n_steps or (self._folder / "result.json").exists():
             return
-        self._evaluate()
-        policy = self._policy()
+        if self._rows[-1]["timesteps"] != self._n_steps:
+            self._evaluate()
         table = io.BytesIO()
-        np.save(table, policy.array)
+        np.save(table, self._rounds.policy.array)
         (self._folder / "policy.npy").write_bytes(table.getvalue())
         last = {key: self._rows[-1][key] for key in ("performative_value", "performative_value_se", "stability_gap")}
         result = {
@@ -184,11 +187,8 @@ class _Record:
         }
         self._write("result.json", json.dumps(result, indent=2) + "\n")
 
-    def _policy(self) -> Any:
-        return self._rounds.policy
-
     def _evaluate(self) -> None:
-        policy = self._policy()
+        policy = self._rounds.policy
         figures = {
             "performative_value": self._problem.value(policy),
             "performative_value_se": None,

@@ -39,8 +39,7 @@ def find_runs(out: Path, plan: Plan | None = None) -> list[SavedRun]:
 
 
 def survey(out: Path, plan: Plan | None = None) -> Found:
-    """Read the finished runs below a folder, those of a plan in its order if one is given,
-    and after them those that were trained elsewhere.
+    """Read the finished runs below a folder, those of a plan in its order if one is given, then those from elsewhere.
 
     A run counts where it belongs, ``<algo>/<env>/seed_<k>``; a copy elsewhere does not, nor does a result beside an
     ``error.txt``, whose run was to be replaced and failed.
