@@ -33,7 +33,7 @@ from torch import Tensor
 from agents.common.deploying import declare
 from agents.pepg.batches import Evaluated, PePGBatch, PolicyTable
 from perf_envs import Dynamics, LinearPricingProblem, PerformativeMDP, Shift, exact
-from perf_envs.validation import as_policy, policy_or_uniform
+from perf_envs.tensor_checks import as_policy, policy_or_uniform
 
 if TYPE_CHECKING:
     from agents.pepg.policies import PePGPolicy
