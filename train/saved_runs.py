@@ -7,7 +7,6 @@ name.
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from train.csv_tables import read_csv
 from train.files import read_json
 from train.yaml_files import read_mapping
 from train.yardstick import measured
@@ -166,7 +166,7 @@ def _read_table(path: Path, columns: tuple[str, ...], usecols: Callable[[str], b
     text = path.read_text(encoding="utf-8")
     if text and not text.endswith("\n"):
         raise ValueError("its last line is cut off")
-    table = pd.read_csv(io.StringIO(text), usecols=usecols, float_precision="round_trip")
+    table = read_csv(text, usecols)
     if table.empty and len(table.columns):
         raise ValueError("it has no rows")
     missing = [column for column in columns if column not in table]

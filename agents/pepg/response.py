@@ -36,7 +36,7 @@ from agents.common.deploying import deploy_to_envs
 from agents.common.queries import query_observations
 from agents.pepg.batches import Evaluated, PePGBatch, PolicyTable
 from perf_envs import Dynamics, LinearPricingProblem, PerformativeMDP, Shift, exact
-from perf_envs.validation import as_policy, policy_or_uniform
+from perf_envs.tensor_checks import as_policy, policy_or_uniform
 
 if TYPE_CHECKING:
     from agents.pepg.policies import PePGPolicy

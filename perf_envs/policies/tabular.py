@@ -18,7 +18,8 @@ from perf_envs.policies.models import (
     predicted,
 )
 from perf_envs.sampling import cumulative, draw
-from perf_envs.validation import as_policy, check_numbered_from_zero
+from perf_envs.tensor_checks import as_policy
+from perf_envs.validation import check_numbered_from_zero
 
 #: What a policy may be.
 FORMS = (

@@ -1,4 +1,4 @@
-"""Results over several worlds: normalised scores, and what rliable's statistics make of them."""
+"""Results over several worlds: normalised scores, and their statistics over the worlds."""
 
 from __future__ import annotations
 
