@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Where sums and solvers decide digits. Pictures, registration, wrappers, pickling and the bookkeeping of rounds are left
-#: out, and so are slow tests, which repeat at a larger size what others do at a smaller.
+#: Where sums and solvers decide digits. Pictures, registration, wrappers, pickling and the bookkeeping of rounds are
+#: left out, and so are slow tests, which repeat at a larger size what others do at a smaller.
 NUMERICAL = [
     "tests/perf_envs/exact",
     *(
