@@ -3,7 +3,6 @@ import itertools
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 from stable_baselines3 import A2C, DDPG, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import SubprocVecEnv
@@ -179,9 +178,10 @@ def test_continuous_policies_are_deployed_by_mean_and_deviation():
     assert venv.get_attr("round")[0] == 3
     deploy(model)
     world, problem = venv.get_attr("rounds")[0], venv.get_attr("problem")[0]
-    questions = torch.as_tensor(problem.query_observations)
+    questions, _ = model.policy.obs_to_tensor(problem.query_observations)
     normal = model.policy.get_distribution(questions).distribution
-    np.testing.assert_allclose(world.mean_price, problem.mean_price(normal.mean, normal.stddev).detach(), rtol=1e-6)
+    expected = problem.mean_price(normal.mean.detach().cpu(), normal.stddev.detach().cpu())
+    np.testing.assert_allclose(world.mean_price, expected, rtol=1e-6)
 
 
 def test_algorithms_without_a_deviation_deploy_their_actions():

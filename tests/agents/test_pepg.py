@@ -44,6 +44,8 @@ def test_it_learns_prices_that_stay_good_after_the_customers_have_answered():
 
 @pytest.mark.parametrize("arguments", [{}, {"n_epochs": 3, "batch_size": 32}, {"discount_visits": True}])
 def test_the_same_seed_gives_the_same_policy_bit_for_bit(arguments):
+    # On a GPU sums come out in any order.
+    arguments = {**arguments, "device": "cpu"}
     first, second = (PePG("MlpPolicy", pricing(), seed=1, **arguments).learn(512) for _ in range(2))
     np.testing.assert_array_equal(table(first), table(second))
     other = PePG("MlpPolicy", pricing(seed=2), seed=2, **arguments).learn(512)
