@@ -6,7 +6,7 @@ import importlib.util
 
 #: The modules that come with each extra, beside those of the extras it includes.
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "agents": ("stable_baselines3", "sb3_contrib", "clarabel"),
+    "agents": ("stable_baselines3", "sb3_contrib", "clarabel", "cloudpickle"),
     "train": (
         "filelock",
         "jinja2",

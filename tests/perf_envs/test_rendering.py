@@ -77,7 +77,7 @@ class TestEveryWorld:
 
     def test_missing_pygame_is_named_with_the_command_that_installs_it(self, world, monkeypatch):
         monkeypatch.setitem(sys.modules, "pygame", None)
-        with pytest.raises(DependencyNotInstalled, match="pip install"):
+        with pytest.raises(DependencyNotInstalled, match=r"performative-rl\[render\]"):
             make(world).render()
 
     def test_human_mode_shows_a_window_of_the_picture(self, world):
