@@ -140,14 +140,14 @@ def _length(result: Mapping[str, Any]) -> str:
 
 def bench(command: BenchCommand, line: str) -> int:
     """Make the runs of a benchmark that are missing, then plots and report."""
-    blocks = _blocks(command)
-    if command.configs is not None:
-        use_files({algo for block in blocks for algo in block.algos}, command.configs)
-    plan = Plan(blocks, line, command.n_timesteps, command.n_evals)
     try:
+        blocks = _blocks(command)
+        if command.configs is not None:
+            use_files(dict.fromkeys(algo for block in blocks for algo in block.algos), command.configs)
+        plan = Plan(blocks, line, command.n_timesteps, command.n_evals)
         runs = plan_runs(plan, command.out)
     except ValueError as error:
-        if command.suite is None:
+        if command.suite is None or str(command.suite) in str(error):
             raise
         raise ValueError(f"suite {command.suite}: {error}") from None
     report = run_bench(runs, plan, command.out, command.jobs, engine=command.engine)

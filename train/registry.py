@@ -197,9 +197,9 @@ _SHIPPED = (
     _shipped("zofw", "0-FW", f"{_TABULAR}:ZerothOrderFrankWolfe", seconds=1e-5),
     # Off-policy algorithms learn from what they have stored of worlds that have moved on since.
     _shipped("dqn", "DQN", f"{_SB3}:DQN", seconds=1e-4),
-    _shipped("qrdqn", "QR-DQN", f"{_CONTRIB}:QRDQN", seconds=2e-4),
-    _shipped("sac", "SAC", f"{_SB3}:SAC", seconds=1e-3),
-    _shipped("tqc", "TQC", f"{_CONTRIB}:TQC", seconds=1.5e-3),
+    _shipped("qrdqn", "QR-DQN", f"{_CONTRIB}:QRDQN", seconds=4e-4),
+    _shipped("sac", "SAC", f"{_SB3}:SAC", seconds=6e-4),
+    _shipped("tqc", "TQC", f"{_CONTRIB}:TQC", seconds=1e-3),
     _shipped("td3", "TD3", f"{_SB3}:TD3", seconds=7e-4),
 )
 #: Shipped algorithms by name.

@@ -13,7 +13,10 @@ from train.options import COMMANDS, option_names
 
 PRICING = "PerformativePricing-v0"
 #: Arguments without a name.
-POSITIONAL = [("--out", "plot"), ("--out", "merge"), ("--folders", "merge"), ("--name", "study")]
+POSITIONAL = [
+    *[("--out", "plot"), ("--out", "merge"), ("--folders", "merge"), ("--name", "study")],
+    *[("--policy", "evaluate"), ("--what", "list")],
+]
 RUN = ["run", "--algo", "pepg", "--env", PRICING]
 
 

@@ -10,11 +10,12 @@ import torch
 from scipy import stats
 
 from perf_envs import Dynamics, LinearPricingProblem, PerformativeMDP, exact
+from perf_envs.policies import GaussianPolicies, TablePolicies
 from tests.worlds import ALL_WORLDS, TABULAR_WORLDS
 from train import evaluation
 from train.commands import describe
 from train.evaluation import rollout_returns, standard_error
-from train.judges import GaussianJudge, TabularJudge, find_judge
+from train.evaluators import World, find_evaluator
 
 GRID, PRICING, SOFTMAX = "PerformativeGridWorld-v0", "PerformativePricing-v0", "SoftmaxPeMDP-v0"
 
@@ -104,7 +105,7 @@ def test_what_is_cut_before_the_discount_ends_is_bounded_and_said(monkeypatch: p
     largest = float(problem.response(table).rewards.abs().max())
     assert figures["discounted_return_rest"] == pytest.approx(0.99**40 * largest / 0.01)
     assert 0.1 * figures["discounted_return_rest"] < missing < figures["discounted_return_rest"]
-    assert f"cut: up to {figures['discounted_return_rest']:.2g} is missing" in describe(in_full(figures))
+    assert f"cut: up to {figures['discounted_return_rest']:.2g} is missing" in describe(in_full(figures), None)
 
 
 def test_an_episode_that_never_ends_has_no_plain_return(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,25 +113,34 @@ def test_an_episode_that_never_ends_has_no_plain_return(monkeypatch: pytest.Monk
     figures = rollout_returns(SOFTMAX, {"max_episode_steps": None}, some_table(problem_of(SOFTMAX)), seed=0).figures()
     assert figures["rollout_return_mean"] is figures["rollout_return_se"] is None
     assert figures["discounted_return_mean"] > 0.0
-    assert "return of an episode  unknown" in describe(in_full(figures))
+    assert "return of an episode  unknown" in describe(in_full(figures), None)
 
 
 def test_a_run_says_what_its_returns_are_of() -> None:
     table = some_table(problem_of(SOFTMAX))
-    said = describe(in_full(rollout_returns(SOFTMAX, {}, table, seed=0, n_episodes=30).figures()))
+    said = describe(in_full(rollout_returns(SOFTMAX, {}, table, seed=0, n_episodes=30).figures()), None)
     assert "(played, 30 episodes, standard error)" in said
     assert "(undiscounted, at most 100 steps)" in said
     noisy = {"response_wrapper": "noisy", "horizon": 2, "inventory": 1}
     random = rollout_returns(PRICING, noisy, some_table(problem_of(PRICING, **noisy)), seed=0)
-    said = describe(in_full(random.figures()))
+    said = describe(in_full(random.figures()), None)
     assert "(played, 1000 episodes over 50 deployments, standard error)" in said
     assert "(undiscounted, to its end)" in said
 
 
 def in_full(figures: dict[str, Any]) -> dict[str, Any]:
     """Return figures of play as a whole result."""
-    rest = dict.fromkeys(("performative_value", "uniform_value", "stability_gap", "optimality_gap", "seconds"), 1.0)
-    return {"label": "A", "env": "B", "seed": 0, "steps": 1, "deployments": 1, **rest, **figures}
+    rest = dict.fromkeys(("performative_value", "uniform_value", "stability_gap", "seconds"), 1.0)
+    return {
+        "label": "A",
+        "env": "B",
+        "seed": 0,
+        "steps": 1,
+        "deployments": 1,
+        "performative_value_se": None,
+        **rest,
+        **figures,
+    }
 
 
 # -- how sure -------------------------------------------------------------------------------------------------------
@@ -200,25 +210,24 @@ def test_another_seed_plays_other_actions() -> None:
     assert (first != other).all()
 
 
-# -- judges ---------------------------------------------------------------------------------------------------------
+# -- evaluators -----------------------------------------------------------------------------------------------------
 
 
-def test_optimality_gap_is_missing_where_no_optimum_is_known() -> None:
-    problem = problem_of(SOFTMAX, n_states=3, instance_seed=17)
-    judge, table = TabularJudge(problem), np.full((3, 4), 0.25)
-    assert judge.best_known_value() is None
-    assert judge.figures(table, None)["optimality_gap"] is None
-    figures = judge.figures(table, 100.0)
-    assert figures["performative_value"] == judge.uniform_value()
-    assert figures["optimality_gap"] == pytest.approx(100.0 - judge.uniform_value())
+def test_no_best_value_is_made_up_where_no_optimum_is_known() -> None:
+    evaluator = find_evaluator(World(SOFTMAX, {"n_states": 3, "instance_seed": 17}))
+    assert evaluator.how == "exact"
+    assert evaluator.best_known_value() is None
+    figures = evaluator.figures(np.full((3, 4), 0.25))
+    assert figures["performative_value"] == evaluator.uniform_value()
+    assert figures["performative_value_se"] is None
 
 
 def test_tables_are_played_with_their_probabilities() -> None:
     table = np.array([[0.2, 0.5, 0.3], [1.0, 0.0, 0.0]])
-    act = TabularJudge(problem_of(SOFTMAX, n_states=2, n_actions=3)).actor(table)
+    policies = TablePolicies(2, 3)
     n = 60_000
     for state in (0, 1):
-        actions = act(np.full(n, state), np.random.default_rng(0))
+        actions = policies.sample(policies.read(table), np.full(n, state), np.random.default_rng(0))
         shares = np.bincount(actions, minlength=3) / n
         np.testing.assert_allclose(shares, table[state], atol=5 * 0.5 / n**0.5)
 
@@ -226,10 +235,10 @@ def test_tables_are_played_with_their_probabilities() -> None:
 def test_gaussian_policies_are_played_with_their_means_and_deviations() -> None:
     mean = np.array([[0.0, 3.0], [-2.0, 0.5]])
     std = np.array([[0.1, 0.0], [2.0, 0.5]])
-    problem = LinearPricingProblem(4.0, 1.0, n_products=2, horizon=2, **RANGE)
+    policies = GaussianPolicies(np.zeros((2, 1)), 2)
     n = 40_000
     for period in (0, 1):
-        actions = GaussianJudge(problem).actor(np.stack([mean, std]))(np.full(n, period), np.random.default_rng(0))
+        actions = policies.sample(policies.read((mean, std)), np.full(n, period), np.random.default_rng(0))
         assert actions.shape == (n, 2)
         np.testing.assert_array_less(np.abs(actions.mean(0) - mean[period]), 5 * std[period] / n**0.5 + 1e-12)
         np.testing.assert_allclose(actions.std(0), std[period], rtol=5 / (2 * n) ** 0.5)
@@ -239,15 +248,10 @@ def test_gaussian_policies_are_played_with_their_means_and_deviations() -> None:
 
 def test_no_step_earns_more_than_the_largest_reward_on_average() -> None:
     costly = Dynamics.from_dense(torch.ones(1, 2, 1, dtype=torch.float64), torch.tensor([[-3.0, 1.0]]).double())
-    assert find_judge(PerformativeMDP(lambda pi: costly, [1.0], 0.5, n_actions=2)).largest_reward(costly) == 3.0
+    assert PerformativeMDP(lambda pi: costly, [1.0], 0.5, n_actions=2).reward_range(costly) == (-3.0, 1.0)
     market = LinearPricingProblem([4.0, 1.0], [1.0, 3.0], n_products=2, horizon=2, **RANGE)
-    judge = find_judge(market)
     for level in (-1.0, 0.0, 1.0):
         answer = market.response(np.full((2, 2), level), np.zeros((2, 2)))
         corners = torch.tensor([[a, b] for a in (-1.0, 1.0) for b in (-1.0, 1.0)], dtype=torch.float64)
-        largest = float(market.expected_rewards(answer, corners).abs().max())
-        assert largest <= judge.largest_reward(answer) + 1e-12
-    # Customers buy both products at low prices, so that the bound is attained there.
-    answer = market.response(np.full((2, 2), -1.0), np.zeros((2, 2)))
-    demand = np.array([4.0 - 0.5, 1.0 - 1.5])
-    assert judge.largest_reward(answer) == pytest.approx(market.price_high * np.abs(demand).sum())
+        rewards = market.expected_rewards(answer, corners)
+        assert market.reward_range(answer) == pytest.approx((float(rewards.min()), float(rewards.max())))

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.worlds import TABULAR_WORLDS
-from train import settings
+from tests.worlds import ALL_WORLDS, TABULAR_WORLDS
 from train.cli import main
-from train.registry import ALGORITHMS, find_algorithm
+from train.fitting import applies
+from train.registry import ALGORITHMS, SHIPPED, SPACES, find_algorithm
 from train.run import Run, plan_run
 from train.settings import hyperparameters, resolve_settings
-from train.tuning import spaces
+from train.tuning import command
 from train.tuning.command import make_searches, plan_searches
 from train.tuning.search import STARTUP_TRIALS, Search, search
-from train.tuning.spaces import SPACES, Choices, Range, read_space, shipped_setting, shipped_values
+from train.tuning.spaces import Choices, Range, read_space, shipped_setting, shipped_values
 from train.tuning.trials import Trial, best_trial, read_trials
 from train.tuning.winners import save_winners, settings_text, write_winners
 from train.yaml_files import parse_yaml
@@ -29,11 +29,26 @@ TUNE = ["tune", "--algos", "pepg", "a2c", "--envs", PRICING, "--trials", "2", "-
 
 
 #: Ablations have the settings of what they are ablations of.
-TUNED_ALGOS = sorted(name for name, algorithm in ALGORITHMS.items() if algorithm.variant_of is None)
+TUNED_ALGOS = sorted(name for name, algorithm in SHIPPED.items() if algorithm.variant_of is None)
 
 
 def planned(out: Path, algo: str = "ppo", trials: int = 8, seeds: int = 2) -> Search:
     return plan_searches([algo], [PRICING], trials, seeds, out, 200)[0]
+
+
+def look_for_spaces_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every algorithm have its search space in a folder."""
+    for name, algorithm in SHIPPED.items():
+        space = None if algorithm.variant_of else folder / f"{name}.yaml"
+        monkeypatch.setitem(ALGORITHMS, name, dataclasses.replace(algorithm, search_space=space))
+
+
+def keep_tuned_settings_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tuned settings be written to, and read from, a folder."""
+    monkeypatch.setattr(command, "TUNED", folder)
+    for name, algorithm in SHIPPED.items():
+        tuned = folder / f"{algorithm.variant_of or name}.yaml"
+        monkeypatch.setitem(ALGORITHMS, name, dataclasses.replace(algorithm, tuned=tuned))
 
 
 class Parabola:
@@ -64,7 +79,9 @@ def test_every_algorithm_has_a_space() -> None:
 
 @pytest.mark.parametrize("algo", TUNED_ALGOS)
 def test_spaces_hold_real_hyperparameters_and_the_shipped_setting(algo: str) -> None:
-    for env in (*TABULAR_WORLDS, f"{PRICING}@strong"):
+    for env in (*ALL_WORLDS, f"{PRICING}@strong"):
+        if not applies(algo, env):
+            continue
         space, shipped = read_space(algo, env), shipped_setting(algo, env)
         assert 2 <= len(space) <= 4
         assert set(space) <= set(find_algorithm(algo).hyperparameters) - {"gamma", "device", "policy_kwargs"}
@@ -91,7 +108,7 @@ def test_where_no_file_sets_it_the_default_of_the_class_is_shipped() -> None:
 
 
 def test_sections_of_worlds_override_the_default_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spaces, "SPACES", tmp_path)
+    look_for_spaces_in(tmp_path, monkeypatch)
     text = f"default: {{n_steps: {{low: 4, high: 64, log: true}}}}\n{PRICING}: {{n_steps: {{choices: [8, 16]}}}}\n"
     (tmp_path / "ppo.yaml").write_text(text)
     assert read_space("ppo", GRID) == {"n_steps": Range(4, 64, log=True)}
@@ -120,7 +137,7 @@ def test_sections_of_worlds_override_the_default_one(tmp_path: Path, monkeypatch
     ],
 )
 def test_bad_spaces_are_refused_in_words(text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spaces, "SPACES", tmp_path)
+    look_for_spaces_in(tmp_path, monkeypatch)
     (tmp_path / "ppo.yaml").write_text(f"default: {text}\n")
     with pytest.raises(ValueError, match=said.replace("{", r"\{")) as caught:
         read_space("ppo", PRICING)
@@ -154,7 +171,7 @@ def test_the_defaults_of_the_library_are_tried_next(algo: str, env: str, tmp_pat
 
 
 def test_defaults_outside_of_the_space_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spaces, "SPACES", tmp_path)
+    look_for_spaces_in(tmp_path, monkeypatch)
     for text, said in (
         (
             "{learning_rate: {low: 1e-4, high: 1e-2}, ent_coef: {choices: [0.0]}}",
@@ -312,7 +329,7 @@ def test_saving_merges_with_what_was_saved_before(tmp_path: Path) -> None:
 def test_ablations_follow_the_tuning_of_what_they_are_ablations_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settings, "TUNED", tmp_path)
+    keep_tuned_settings_in(tmp_path, monkeypatch)
     before = resolve_settings("pepg_no_entropy", PRICING)
     params = {"learning_rate": 0.25, "ent_coef": 0.5}
     save_winners(tmp_path, [Trial("pepg", PRICING, 0, 64, params, {100: 1.0})])
@@ -323,7 +340,7 @@ def test_ablations_follow_the_tuning_of_what_they_are_ablations_of(
 
 
 def test_what_tuning_found_is_used_under_the_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "TUNED", tmp_path)
+    keep_tuned_settings_in(tmp_path, monkeypatch)
     before = resolve_settings("ppo", PRICING)
     save_winners(tmp_path, [trial("ppo", PRICING, 0, 0.25, 5.0)])
     assert plan_run("ppo", PRICING, 0).settings == {**before, "learning_rate": 0.25}
@@ -340,7 +357,7 @@ def test_what_tuning_found_is_used_under_the_users_file(tmp_path: Path, monkeypa
 def test_the_command_writes_winners_that_run_reads_and_repeats_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(settings, "TUNED", tmp_path / "tuned")
+    keep_tuned_settings_in(tmp_path / "tuned", monkeypatch)
     for out in ("a", "b"):
         assert main([*TUNE, "--jobs", "1", "--out", str(tmp_path / out)]) == 0
     assert not (tmp_path / "tuned").exists()
@@ -396,8 +413,8 @@ def test_without_optuna_the_command_says_what_to_install(
 def test_an_algorithm_that_always_fails_is_reported_and_the_others_are_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(settings, "TUNED", tmp_path / "tuned")
-    monkeypatch.setattr("train.algorithms.A2C.learn", lambda *args, **kwargs: 1 / 0)
+    keep_tuned_settings_in(tmp_path / "tuned", monkeypatch)
+    monkeypatch.setattr("stable_baselines3.A2C.learn", lambda *args, **kwargs: 1 / 0)
     assert main([*TUNE, "--jobs", "1", "--out", str(tmp_path / "out"), "--save"]) == 1
     shown = capsys.readouterr()
     assert f"all trials failed: a2c in {PRICING}: ZeroDivisionError" in shown.err

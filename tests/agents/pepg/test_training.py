@@ -91,7 +91,10 @@ def test_the_log_is_about_all_gradient_steps_of_the_round():
         np.testing.assert_allclose([logged[f"train/{name}"] for name in names], expected, rtol=1e-5)
         values, returns = callback.rollouts[round_]
         explained = 1.0 - np.var(returns - values) / np.var(returns)
-        assert logged["train/explained_variance"] == pytest.approx(explained, rel=1e-5)
+        # One minus a ratio near one, of sums in single precision: what is left is known to their rounding.
+        assert logged["train/explained_variance"] == pytest.approx(
+            explained, abs=32.0 * float(np.finfo(np.float32).eps)
+        )
         assert logged["train/n_updates"] == 6 * (round_ + 1)
         assert logged["train/performative_coef"] == 0.7
         assert logged["train/ent_coef"] == pytest.approx(0.1 * model.reward_scale)
