@@ -113,7 +113,8 @@ class Run:
         """The command that repeats this run, whatever the shipped settings are by then."""
         others = self._of_others()
         env = f"{others['env_module']}:{self.env}" if "env_module" in others else self.env
-        algo = others.get("algo_entry", self.algo)
+        entry = others.get("algo_entry", "")
+        algo = entry if entry.endswith(f":{self.algo}") else self.algo  # or it would have another name there
         parts = ["python", "-m", "train", "run", "--algo", algo, "--env", env, "--seed", str(self.seed)]
         parts += ["-n", str(self.settings["n_timesteps"]), "--n-envs", str(self.settings["n_envs"])]
         parts += ["--n-evals", str(self.n_evals), "--out", str(self.out)]
