@@ -19,7 +19,22 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-NUMERICAL = ["tests/perf_envs", "tests/agents/planning", "tests/agents/retraining", "tests/theory"]
+#: Where sums and solvers decide digits. Pictures, registration, wrappers, pickling and the bookkeeping of rounds are
+#: left out, and so are slow tests, which repeat at a larger size what others do at a smaller.
+NUMERICAL = [
+    "tests/perf_envs/exact",
+    *(
+        f"tests/perf_envs/test_{name}.py"
+        for name in (
+            *("banded", "blocks", "dynamics", "first_root", "fit", "gradual_shift", "gridworld", "linear_demand"),
+            *("linear_deployment", "linear_pricing", "pricing", "quantised_ties", "revision", "robustness"),
+            "softmax_pemdp",
+        )
+    ),
+    "tests/agents/planning",
+    "tests/agents/retraining",
+    "tests/theory",
+]
 #: What PyTorch can use, each including those before.
 LEVELS = ["DEFAULT", "AVX2", "AVX512"]
 #: Says what the libraries have chosen: OpenBLAS on standard error, once for NumPy and once for SciPy.
@@ -122,7 +137,7 @@ def main(arguments: list[str]) -> int:
             print(f"\n-- skipped: kernels of {kernels.name}: {reason}", flush=True)
             continue
         print(f"\n-- kernels of {kernels.name}: {settings}", flush=True)
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *NUMERICAL, *arguments]
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow", *NUMERICAL, *arguments]
         if subprocess.run(command, env={**os.environ, **kernels.settings}, cwd=ROOT, check=False).returncode:
             failed.append(kernels.name)
     if failed:

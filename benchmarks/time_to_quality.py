@@ -16,7 +16,8 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents import PePG, make_vec_env
-from agents.common.deploying import deployable, performative_problem, query_observations
+from agents.common.deploying import performative_problem
+from agents.common.reading import read_policy
 from perf_envs import exact
 from train.algorithms import find_algorithm
 from train.settings import hyperparameters, resolve_settings
@@ -52,7 +53,7 @@ class Clock(BaseCallback):
     def evaluate(self):
         """Note the time, the steps and the performative value."""
         before = self.now()
-        table = deployable(self.model, self.problem, query_observations(self.training_env))
+        table = read_policy(self.model, self.training_env).probs
         with torch.no_grad():
             value = float(exact.performative_value(self.problem, table))
         self.rows.append((*(before - self.start - self.excluded), self.num_timesteps, value))

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from perf_envs.pickling import PickledByValue
-from perf_envs.validation import as_floats, as_policy, check_distributions, check_number
+from perf_envs.tensor_checks import as_floats, as_policy, check_distributions
+from perf_envs.validation import check_number
 
 
 class Shift(NamedTuple):

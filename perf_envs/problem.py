@@ -13,7 +13,8 @@ from perf_envs.dynamics import Dynamics
 from perf_envs.pickling import PickledByValue
 from perf_envs.policies.base import Policy, PolicySpace
 from perf_envs.policies.tabular import Table, TablePolicies
-from perf_envs.validation import as_floats, as_policy, check_count, check_distributions, check_number
+from perf_envs.tensor_checks import as_floats, as_policy, check_distributions
+from perf_envs.validation import check_count, check_number
 
 if TYPE_CHECKING:
     from perf_envs.exact.optima import BestKnown

@@ -1,4 +1,4 @@
-"""Wrappers that show the states of a tabular world as features, images or dictionaries instead of their index."""
+"""Wrappers: states shown as features, images or dictionaries instead of their index, and rounds written down."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from perf_envs.dynamics import Dynamics, Shift
 from perf_envs.problem import PerformativeMDP
+from perf_envs.record_rounds import RecordRounds, RecordRoundsVector
 from perf_envs.validation import check_numbered_from_zero
+
+__all__ = ["RecordRounds", "RecordRoundsVector", "StateObservation", "VectorStateObservation"]
 
 #: A table of observations ``[S, ...]``, or several by name.
 Observations = Any

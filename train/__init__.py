@@ -1,22 +1,17 @@
 """The command line: train one agent, compare many, and report what came out."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from typing import TYPE_CHECKING, Any
+from perf_envs.lazy import lazy_names
 
 if TYPE_CHECKING:
     from train.foreign import evaluate
     from train.registry import Algorithm, register_algorithm
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {"Algorithm": "train.registry", "evaluate": "train.foreign", "register_algorithm": "train.registry"},
+        extra="train",
+    )
 
 __all__ = ["Algorithm", "evaluate", "register_algorithm"]
-
-_HOMES = {"Algorithm": "train.registry", "evaluate": "train.foreign", "register_algorithm": "train.registry"}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for: the command line must not wait for it."""
-    import importlib
-
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)

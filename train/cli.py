@@ -11,11 +11,11 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-import tyro
-
+from perf_envs.extras import MissingExtraError, check_extra
+from perf_envs.validation import did_you_mean
 from train.failures import RunFailedError
-from train.options import COMMANDS, option_names, option_spellings
 
 _DESCRIPTION = "Train agents in performative worlds, compare them, and report what came out."
 
@@ -25,22 +25,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _print_anything()
     try:
-        _check_names(arguments)
-        command = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="python -m train",
-            description=_DESCRIPTION,
-            args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
-        return int(command.run("python -m train " + shlex.join(arguments)))
+        check_extra("train", "the command line")
+        return int(_parse(arguments).run("python -m train " + shlex.join(arguments)))
     except SystemExit as stop:  # tyro: help was shown (0), or an option has no valid value (2)
         return stop.code if isinstance(stop.code, int) else 2
     except BrokenPipeError:
         # Whoever read what is printed (``| head``) has had enough: what is still buffered goes nowhere at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MissingExtraError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except RunFailedError as error:
@@ -49,6 +42,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept, and the same command makes the rest", file=sys.stderr)
         return 130
+
+
+def _parse(arguments: list[str]) -> Any:
+    """Return the command that a command line asks for; help is answered on the way."""
+    import tyro
+
+    from train.options import COMMANDS
+
+    _check_names(arguments)
+    return tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="python -m train",
+        description=_DESCRIPTION,
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
 
 
 def _print_anything() -> None:
@@ -60,7 +69,7 @@ def _print_anything() -> None:
 
 def _check_names(arguments: list[str]) -> None:
     """Raise ``ValueError`` at a command or an option that does not exist, with the nearest one that does."""
-    from perf_envs.validation import did_you_mean
+    from train.options import COMMANDS, option_names, option_spellings
 
     if not arguments or arguments[0] in ("-h", "--help"):
         return

@@ -17,6 +17,7 @@ from train.options import DEFAULT_ALGOS, DEFAULT_ENVS, STUDIES, BenchCommand, Ev
 from train.plans import Block, Plan, read_suite
 from train.registry import use_files
 from train.report.plot import plot
+from train.results import read_plan, write_results
 from train.run import Run, execute, plan_run
 from train.settings import parse_assignments
 from train.studies.convergence import run_convergence
@@ -65,6 +66,9 @@ def evaluate(command: EvaluateCommand, line: str) -> int:
     if command.into is not None:
         folder = found.save(command.into, line, command.knows_response)
         print(f"saved in {folder}")
+        plan = read_plan(command.into)
+        if plan is not None:
+            write_results(command.into, plan)
         plot(command.into)
     return 0
 

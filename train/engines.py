@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import signal
 import threading
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from perf_envs.extras import check_extra
 from perf_envs.validation import check_choice, check_count
 from train.provenance import available_cores
 
@@ -39,15 +39,15 @@ def check_engine(engine: str, jobs: int | None) -> int:
         jobs: what was asked for, ``None`` for one per core of the machine or of the cluster.
 
     Raises:
-        ValueError: unknown engine, one that is not installed, or fewer than 2 jobs for Ray, which would leave it idle.
+        ValueError: unknown engine, or fewer than 2 jobs for Ray, which would leave it idle.
+        MissingExtraError: Ray is not installed.
     """
     check_choice("engine", engine, ENGINES)
     if jobs is not None:
         check_count("jobs", jobs)
     if engine == "joblib":
         return available_cores() if jobs is None else jobs
-    if importlib.util.find_spec("ray") is None:
-        raise ValueError("engine 'ray' needs Ray, which is not installed: pip install 'performative-rl[ray]'")
+    check_extra("ray", "engine 'ray'")
     if jobs is not None:
         return check_count("jobs (with engine 'ray')", jobs, at_least=2)
     _join_cluster()

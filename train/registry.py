@@ -56,6 +56,7 @@ class Algorithm:
         tuned: the file of settings that tuning found, over those; it need not exist.
         search_space: where tuning looks (:mod:`train.tuning.spaces`), ``None`` where it cannot.
         seconds_per_step: rough cost of a step without deployments; a benchmark starts its longest runs first.
+        is_main: whether it belongs to the main comparison of a report.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Algorithm:
     tuned: Path | None = None
     search_space: Path | None = None
     seconds_per_step: float = 7e-5
+    is_main: bool = False
 
     @functools.cached_property
     def build(self) -> type[BaseAlgorithm]:
@@ -146,7 +148,9 @@ class Algorithm:
         return True
 
 
-def _shipped(name: str, label: str, entry: str, variant_of: str | None = None, seconds: float = 7e-5) -> Algorithm:
+def _shipped(
+    name: str, label: str, entry: str, variant_of: str | None = None, seconds: float = 7e-5, main: bool = False
+) -> Algorithm:
     """Return a shipped algorithm, with its files."""
     names = [one for one in (variant_of, name) if one is not None]
     space = SPACES / f"{name}.yaml"
@@ -159,12 +163,30 @@ def _shipped(name: str, label: str, entry: str, variant_of: str | None = None, s
         TUNED / f"{variant_of or name}.yaml",
         space if variant_of is None else None,
         seconds,
+        main,
     )
 
 
-_PEPG, _SB3, _CONTRIB, _TABULAR = "agents.pepg.pepg:PePG", "stable_baselines3", "sb3_contrib", "agents.retraining"
+_PEPG, _RETRAINING = "agents.pepg.pepg:PePG", "agents.retraining:RepeatedRetraining"
+_SB3, _CONTRIB = "stable_baselines3", "sb3_contrib"
 _SHIPPED = (
-    _shipped("pepg", "PePG", _PEPG, seconds=2e-5),
+    _shipped("pepg", "PePG", _PEPG, seconds=2e-5, main=True),
+    _shipped("ppo", "PPO", f"{_SB3}:PPO", main=True),
+    _shipped("a2c", "A2C", f"{_SB3}:A2C", main=True),
+    _shipped("trpo", "TRPO", f"{_CONTRIB}:TRPO", main=True),
+    # One class: what sets them apart are the arguments in their configs.
+    _shipped("rr", "RR", _RETRAINING, seconds=1e-5, main=True),
+    _shipped("mdrr", "MDRR", _RETRAINING, seconds=1e-5, main=True),
+    _shipped("zofw", "0-FW", "agents.retraining:ZerothOrderFrankWolfe", seconds=1e-5, main=True),
+    _shipped("reinforce", "REINFORCE", "agents.deep.reinforce:REINFORCE"),
+    _shipped("ppo_penalty", "PPO-penalty", "agents.deep.ppo_penalty:PPOPenalty"),
+    _shipped("grpo", "GRPO", "agents.deep.grpo:GRPO"),
+    _shipped("mdpo", "MDPO", "agents.deep.mdpo:MDPO"),
+    _shipped("npg", "NPG", "agents.deep.npg:NPG"),
+    _shipped("performative_ppo", "Performative PPO", "agents.deep.performative_ppo:PerformativePPO"),
+    _shipped("performative_npg", "Performative NPG", "agents.deep.performative_npg:PerformativeNPG"),
+    _shipped("rga", "RGA", _RETRAINING, seconds=1e-5),
+    _shipped("drr", "DRR", _RETRAINING, seconds=1e-5),
     *(
         _shipped(f"pepg_{name}", f"PePG, {what}", _PEPG, "pepg", 2e-5)
         for name, what in (
@@ -175,26 +197,10 @@ _SHIPPED = (
             ("sampled", "sampled policy term"),
         )
     ),
-    _shipped("ppo", "PPO", f"{_SB3}:PPO"),
-    _shipped("a2c", "A2C", f"{_SB3}:A2C"),
-    _shipped("trpo", "TRPO", f"{_CONTRIB}:TRPO"),
     # Those that everybody starts with, as they come: whoever tunes them should not do worse.
     _shipped("ppo_defaults", "PPO, SB3 defaults", f"{_SB3}:PPO", "ppo", 4e-4),
     _shipped("a2c_defaults", "A2C, SB3 defaults", f"{_SB3}:A2C", "a2c"),
     _shipped("trpo_defaults", "TRPO, SB3 defaults", f"{_CONTRIB}:TRPO", "trpo", 2e-4),
-    _shipped("reinforce", "REINFORCE", "agents.deep.reinforce:REINFORCE"),
-    _shipped("ppo_penalty", "PPO-penalty", "agents.deep.ppo_penalty:PPOPenalty"),
-    _shipped("grpo", "GRPO", "agents.deep.grpo:GRPO"),
-    _shipped("mdpo", "MDPO", "agents.deep.mdpo:MDPO"),
-    _shipped("npg", "NPG", "agents.deep.npg:NPG"),
-    _shipped("performative_ppo", "Performative PPO", "agents.deep.performative_ppo:PerformativePPO"),
-    _shipped("performative_npg", "Performative NPG", "agents.deep.performative_npg:PerformativeNPG"),
-    # One class: what sets them apart are the arguments in their configs.
-    *(
-        _shipped(name, label, f"{_TABULAR}:RepeatedRetraining", seconds=1e-5)
-        for name, label in (("rr", "RR"), ("rga", "RGA"), ("drr", "DRR"), ("mdrr", "MDRR"))
-    ),
-    _shipped("zofw", "0-FW", f"{_TABULAR}:ZerothOrderFrankWolfe", seconds=1e-5),
     # Off-policy algorithms learn from what they have stored of worlds that have moved on since.
     _shipped("dqn", "DQN", f"{_SB3}:DQN", seconds=1e-4),
     _shipped("qrdqn", "QR-DQN", f"{_CONTRIB}:QRDQN", seconds=4e-4),

@@ -39,7 +39,7 @@ def find_runs(out: Path, plan: Plan | None = None) -> list[SavedRun]:
 
 
 def survey(out: Path, plan: Plan | None = None) -> Found:
-    """Read the finished runs below a folder, those of a plan in its order if one is given.
+    """Read the finished runs below a folder, those of a plan in its order if one is given, then those from elsewhere.
 
     A run counts where it belongs, ``<algo>/<env>/seed_<k>``; a copy elsewhere does not, nor does a result beside an
     ``error.txt``, whose run was to be replaced and failed.
@@ -62,6 +62,7 @@ def survey(out: Path, plan: Plan | None = None) -> Found:
         else:
             found[key] = read_run(folder)
     keys = sorted(found) if plan is None else [key for key in plan.runs() if key in found]
+    keys += [key for key in sorted(found) if key not in keys and found[key].is_from_elsewhere]
     return Found([found[key] for key in keys], notes)
 
 
@@ -93,7 +94,8 @@ def write_results(out: Path, plan: Plan, folders: Collection[Path] | None = None
     Raises:
         ValueError: a run cannot be read, or has figures that its policy has not.
     """
-    runs = [run for run in find_runs(out, plan) if folders is None or run.folder in folders]
+    found = find_runs(out, plan)
+    runs = [run for run in found if folders is None or run.folder in folders or run.is_from_elsewhere]
     check_figures(runs)
     results, parquet = to_frame(runs), io.BytesIO()
     results.to_parquet(parquet, index=False)

@@ -7,7 +7,6 @@ name.
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +18,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from train.csv_tables import read_csv
 from train.files import read_json
 from train.yaml_files import read_mapping
+from train.yardstick import measured
 
 #: What is read of the log of a training.
 MOVES = ("perf/round", "perf/shift", "perf/reward_shift")
@@ -31,6 +32,8 @@ _FINAL = ("performative_value", "stability_gap")
 #: Columns of the evaluations whose last entry is a figure of the result.
 _ENDS_WITH = (("timesteps", "steps"), ("round", "deployments"), *(2 * (name,) for name in _FINAL))
 _EVALUATIONS = ("timesteps", "round", "performative_value", "stability_gap")
+#: Columns that may be empty: what is not known of some worlds.
+_MAY_BE_EMPTY = ("stability_gap",)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class SavedRun:
     result: dict[str, Any]
     config: dict[str, Any]
     meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_from_elsewhere(self) -> bool:
+        """Whether an agent was trained by another program, so that no plan of a benchmark asked for the run."""
+        return self.config.get("n_timesteps") == 0
 
     @cached_property  # several plots are drawn from the same table
     def evaluations(self) -> pd.DataFrame:
@@ -55,6 +63,8 @@ class SavedRun:
                 raise ValueError("timesteps must not fall")
             last = table.iloc[-1]
             for column, name in _ENDS_WITH:
+                if self.result[name] is None and np.isnan(last[column]):
+                    continue  # it is known at no time
                 if not _same(float(last[column]), float(self.result[name])):
                     raise ValueError(
                         f"it ends with {column} {last[column]:.10g}, but result.json says {self.result[name]:.10g}: it "
@@ -109,7 +119,7 @@ def read_run(folder: Path) -> SavedRun:
     _check_entries(config_path, config, _CONFIG)
     _check_entries(meta_path, meta, _META)
     _check_same_run(folder, result, config, meta)
-    return SavedRun(folder, result, config, meta)
+    return SavedRun(folder, measured(result, config), config, meta)
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -156,7 +166,7 @@ def _read_table(path: Path, columns: tuple[str, ...], usecols: Callable[[str], b
     text = path.read_text(encoding="utf-8")
     if text and not text.endswith("\n"):
         raise ValueError("its last line is cut off")
-    table = pd.read_csv(io.StringIO(text), usecols=usecols, float_precision="round_trip")
+    table = read_csv(text, usecols)
     if table.empty and len(table.columns):
         raise ValueError("it has no rows")
     missing = [column for column in columns if column not in table]
@@ -166,7 +176,10 @@ def _read_table(path: Path, columns: tuple[str, ...], usecols: Callable[[str], b
         kind = table[column].dtype.kind
         if kind not in "fiu" and table[column].notna().any():
             raise ValueError(f"{column} must be numbers")
-        if columns and not np.isfinite(table[column].to_numpy(dtype=np.float64)).all():
+        values = table[column].to_numpy(dtype=np.float64)
+        if column in _MAY_BE_EMPTY and np.isnan(values).all():
+            continue
+        if columns and not np.isfinite(values).all():
             raise ValueError(f"{column} must be finite numbers")
     return table
 
@@ -210,8 +223,8 @@ _MAPPING: Check = (lambda value: isinstance(value, Mapping), "a mapping")
 _IDENTITY: dict[str, Check] = {"algo": _NAME, "env": _NAME, "seed": _COUNT}
 _FIGURES: dict[str, Check] = {
     "performative_value": _NUMBER,
-    "stability_gap": _NUMBER,
-    "uniform_value": _NUMBER,
+    "stability_gap": _NUMBER_OR_NONE,
+    "uniform_value": _NUMBER_OR_NONE,
     "steps": _COUNT,
     "deployments": _COUNT,
 }
@@ -222,10 +235,20 @@ _RESULT: dict[str, Check] = {
     **_FIGURES,
     "label": _TEXT,
     "like": _TEXT_OR_NONE,
+    "variant_of": _TEXT_OR_NONE,
+    "uses_response_map": (lambda value: value is None or isinstance(value, bool), "true, false or null"),
+    "evaluation": (lambda value: value in ("exact", "played"), "exact or played"),
     "n_episodes": _COUNT_OR_NONE,
-    **dict.fromkeys(("optimality_gap", "best_value", "seconds", *_RETURNS), _NUMBER_OR_NONE),
+    **dict.fromkeys(
+        ("optimality_gap", "best_value", "performative_value_se", "gamma", "seconds", *_RETURNS), _NUMBER_OR_NONE
+    ),
 }
-_CONFIG: dict[str, Check] = {**_IDENTITY, "env_kwargs": _MAPPING, "n_timesteps": _COUNT}
+_CONFIG: dict[str, Check] = {
+    **_IDENTITY,
+    "env_kwargs": _MAPPING,
+    "n_timesteps": _COUNT,
+    "best_value": _NUMBER_OR_NONE,
+}
 _META: dict[str, Check] = {
     "run": _MAPPING,
     "started": _TEXT,

@@ -13,53 +13,31 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from agents.common.exploring import random_share, with_random_actions
+from agents.common.exploring import random_share
 from agents.common.notices import FitCheck, notice_evaluation, notice_replay
 from agents.common.path import PathCheck
-from agents.common.queries import query_observations
-from perf_envs import LinearPricingProblem, PerformativeMDP, Shift, gaussian_policy, policy_table
+from agents.common.reading import read_policy
+from perf_envs import Problem, Shift
 from perf_envs.validation import check_count
 
-#: What a performative world may be: finitely many states and actions, or continuous actions in a market.
-PerformativeProblem = PerformativeMDP | LinearPricingProblem
+
+def is_performative(venv: VecEnv) -> bool:
+    """Whether the environments of a ``VecEnv`` can be deployed to; how they respond need not be known."""
+    return venv.has_attr("deploy")
 
 
-def performative_problem(venv: VecEnv) -> PerformativeProblem | None:
-    """Return the performative problem behind a ``VecEnv``, or ``None`` for an ordinary environment."""
+def performative_problem(venv: VecEnv) -> Problem[Any] | None:
+    """Return what is known of the environments of a ``VecEnv``, ``None`` where nothing is."""
     if not venv.has_attr("problem"):  # asked first: a process that is asked for what it does not have ends
         return None
     problem = venv.get_attr("problem", indices=[0])[0]
-    return problem if isinstance(problem, PerformativeProblem) else None
+    return problem if isinstance(problem, Problem) else None
 
 
-def tabular_problem(venv: VecEnv) -> PerformativeMDP | None:
-    """Return the performative Markov decision process behind a ``VecEnv``, or ``None`` for any other environment."""
-    problem = performative_problem(venv)
-    return problem if isinstance(problem, PerformativeMDP) else None
-
-
-def declare(venv: VecEnv, policy: Any, *known: Any) -> Shift:
-    """Deploy a policy, in the form its worlds take it in, in all worlds of ``venv``; return how far the first moved."""
-    shift: Shift = venv.env_method("deploy", policy, *known)[0]
+def deploy_to_envs(venv: VecEnv, policy: Any, *known: Any) -> Shift | None:
+    """Deploy a policy in all environments; return how far the first one moved, if it says so."""
+    shift: Shift | None = venv.env_method("deploy", policy, *known)[0]
     return shift
-
-
-def deployable(model: Any, problem: PerformativeProblem, observations: Any, deterministic: bool = False) -> Any:
-    """Return the policy of a model in the form in which the worlds of a problem take it.
-
-    Args:
-        model: Stable-Baselines3 model, or anything else that the worlds can read as a policy.
-        problem: what the worlds are.
-        observations: where the policy is asked, see :func:`agents.common.queries.query_observations`.
-        deterministic: the model's deterministic actions instead of its policy.
-
-    Returns:
-        A table ``[S, A]`` of probabilities for a tabular problem; mean and standard deviation of the actions ``[Q, d]``
-        for one with continuous actions.
-    """
-    if isinstance(problem, PerformativeMDP):
-        return policy_table(model, observations, problem.n_actions, deterministic)
-    return gaussian_policy(model, observations, problem.n_products, deterministic)
 
 
 def deploy(
@@ -67,8 +45,10 @@ def deploy(
     venv: VecEnv | gym.Env[Any, Any] | None = None,
     deterministic: bool = False,
     acting: int = 0,
-) -> Shift:
+) -> Shift | None:
     """Deploy the current policy of ``model`` in the worlds of ``venv`` (default: its training environment).
+
+    Environments that have no more than ``deploy(policy)`` are handed a :class:`perf_envs.policies.AskedPolicy`.
 
     Args:
         model: Stable-Baselines3 model.
@@ -78,7 +58,7 @@ def deploy(
             actions that it mixes in are a part of it.
 
     Returns:
-        How far the first world moved.
+        How far the first world moved, if it says so.
 
     Raises:
         ValueError: the environment is not performative, or the policy cannot be asked at its states.
@@ -86,12 +66,15 @@ def deploy(
     target = model.get_env() if venv is None else venv
     if isinstance(target, gym.Env):
         target = DummyVecEnv([lambda: target])  # type: ignore[list-item, return-value]
-    problem = performative_problem(target) if isinstance(target, VecEnv) else None
-    if not isinstance(target, VecEnv) or problem is None:
-        raise ValueError(f"venv must hold performative worlds, got {target}")
-    _refuse_masks(model, target)
-    policy = deployable(model, problem, query_observations(target), deterministic)
-    return declare(target, with_random_actions(policy, random_share(model, acting)) if acting else policy)
+    if not isinstance(target, VecEnv) or not is_performative(target):
+        raise ValueError(f"venv must hold performative worlds, which have deploy(policy), got {target}")
+    return deploy_to_envs(target, read_acting_policy(model, target, deterministic, acting))
+
+
+def read_acting_policy(model: BaseAlgorithm, venv: VecEnv, deterministic: bool = False, acting: int = 0) -> Any:
+    """Return what is deployed by :func:`deploy`; arguments as there."""
+    _refuse_masks(model, venv)
+    return read_policy(model, venv, deterministic, random_share(model, acting) if acting else 0.0)
 
 
 def _refuse_masks(model: BaseAlgorithm, venv: VecEnv) -> None:
@@ -148,11 +131,13 @@ class DeployCallback(BaseCallback):
         self.n_deployments = 0
         self._steps_in_round, self._steps_left = 0, 0
         self._fit = FitCheck()
+        self._deployed: Any = None
 
     def _on_training_start(self) -> None:
-        if performative_problem(self.training_env) is None:
+        if not is_performative(self.training_env):
             raise ValueError(f"DeployCallback needs a performative world, got {self.training_env}")
-        self.training_env.env_method("set_deployment", "declared")
+        if self.training_env.has_attr("set_deployment"):
+            self.training_env.env_method("set_deployment", "declared")
         if self._left_to_the_model:
             if self._asks_for_fewer():
                 asked = f"every={self.every}" if self.every_steps is None else f"every_steps={self.every_steps}"
@@ -188,7 +173,8 @@ class DeployCallback(BaseCallback):
             self._fit.look(self.training_env)  # the policy that acted may be another one from here on
             if due:
                 acting = max(self._round_steps(), rollout_steps(self.model))
-                log_deployment(self.model, deploy(self.model, acting=acting))
+                self._deployed = read_acting_policy(self.model, self.training_env, acting=acting)
+                log_deployment(self.model, deploy_to_envs(self.training_env, self._deployed))
                 self._fit.is_due = acts_independently(self.model)
         if due or self._left_to_the_model:
             self.n_deployments += 1
@@ -208,14 +194,21 @@ class DeployCallback(BaseCallback):
         self._steps_left -= self.training_env.num_envs
         over = self.every_steps is not None and self._steps_in_round >= self.every_steps
         if over and self._steps_left > 0:  # after the last step of a rollout the policy may be another one
-            self.training_env.env_method("redeploy")
+            self._redeploy()
             self.n_deployments += 1
             if not self._left_to_the_model and not self._fit.is_due and self.training_env.has_attr("misfit"):
                 self.training_env.env_method("misfit", True)  # another policy acts by now than the one handed over
             # Not how far it moved the world: the log keeps what the policy did when it was new.
-            self.logger.record("perf/round", self.training_env.get_attr("round", indices=[0])[0])
+            _log_round(self.model)
             self._steps_in_round = 0
         return True
+
+    def _redeploy(self) -> None:
+        """Hand the policy deployed last over again."""
+        if self.training_env.has_attr("redeploy"):
+            self.training_env.env_method("redeploy")
+        elif self._deployed is not None:
+            deploy_to_envs(self.training_env, self._deployed)
 
 
 def acts_independently(model: BaseAlgorithm) -> bool:
@@ -236,10 +229,15 @@ def rollout_steps(model: BaseAlgorithm) -> int:
     return int(getattr(model, "n_steps", 1)) * model.n_envs
 
 
-def log_deployment(model: BaseAlgorithm, shift: Shift) -> None:
-    """Record ``perf/round``, ``perf/shift`` and ``perf/reward_shift`` of a deployment just made."""
+def log_deployment(model: BaseAlgorithm, shift: Shift | None) -> None:
+    """Record ``perf/round``, ``perf/shift`` and ``perf/reward_shift`` of a deployment, as far as they are known."""
+    _log_round(model)
+    if isinstance(shift, Shift):
+        model.logger.record("perf/shift", shift.transition)
+        model.logger.record("perf/reward_shift", shift.reward)
+
+
+def _log_round(model: BaseAlgorithm) -> None:
     venv = model.get_env()
-    if venv is not None:
+    if venv is not None and venv.has_attr("round"):
         model.logger.record("perf/round", venv.get_attr("round", indices=[0])[0])
-    model.logger.record("perf/shift", shift.transition)
-    model.logger.record("perf/reward_shift", shift.reward)

@@ -13,7 +13,7 @@ from stable_baselines3.common import callbacks
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
-from agents.common.deploying import deploy, performative_problem
+from agents.common.deploying import deploy, is_performative
 from agents.common.path import PathCheck
 
 
@@ -65,14 +65,15 @@ class EvalCallback(callbacks.EvalCallback):
             verbose,
             warn,
         )
-        if performative_problem(self.eval_env) is None:
+        if not is_performative(self.eval_env):
             raise ValueError(f"eval_env must be a performative world, got {self.eval_env}")
 
     def _init_callback(self) -> None:
         super()._init_callback()
         if self.eval_env is self.training_env:
             raise ValueError("eval_env must be another environment than the one in training, whose world it would move")
-        self.eval_env.env_method("set_deployment", "declared")
+        if self.eval_env.has_attr("set_deployment"):
+            self.eval_env.env_method("set_deployment", "declared")
         self.eval_env.reset()  # takes the seed given, if any: later resets leave the world as it is
 
     def _on_step(self) -> bool:

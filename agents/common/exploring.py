@@ -24,19 +24,3 @@ def random_share(model: Any, n_steps: int) -> float:
     steps = model.num_timesteps + n_steps * (warm_up + (1.0 - warm_up) * np.linspace(0.0, 1.0, _POINTS))
     progress = np.maximum(1.0 - steps / max(model._total_timesteps, 1), 0.0)
     return warm_up + (1.0 - warm_up) * float(np.mean([schedule(remaining) for remaining in progress]))
-
-
-def with_random_actions(policy: Any, share: float) -> Any:
-    """Return a policy in the form that worlds take, of which a share of the actions is uniformly random.
-
-    Args:
-        policy: a table ``[S, A]``, or mean and standard deviation of the actions ``[Q, d]``.
-        share: in [0, 1].
-    """
-    if share == 0.0:
-        return policy
-    if isinstance(policy, tuple):
-        # Uniform actions have the middle of the range as their mean, and their mean is all that markets answer.
-        mean, std = policy
-        return (1.0 - share) * mean, (1.0 - share) * std
-    return (1.0 - share) * policy + share / policy.shape[1]

@@ -102,7 +102,9 @@ def make_copies(
     Raises:
         ValueError: the environment does not take these arguments.
     """
-    make = partial(gym.make, env_id) if isinstance(env_id, EnvSpec) else env_id
+    # Stable-Baselines3 asks what is named for pictures, also where there are none.
+    by_name = isinstance(env_id, str) and "rgb_array" in _render_modes(spec)
+    make: Any = env_id if by_name else partial(gym.make, env_id)
     try:
         venv = env_util.make_vec_env(make, n_envs=n_envs, seed=seed, env_kwargs=kwargs)
     except TypeError as error:
@@ -142,6 +144,14 @@ def _has_same_step(spec: EnvSpec) -> bool:
     creator = _creator(spec)
     own = getattr(creator, "metadata", {}).get("autoreset_mode")
     return own is AutoresetMode.SAME_STEP or "autoreset_mode" in inspect.signature(creator).parameters
+
+
+def _render_modes(spec: EnvSpec) -> list[str]:
+    """Return the modes in which an environment can be drawn."""
+    entry = spec.entry_point
+    creator = load_env_creator(entry) if isinstance(entry, str) else entry
+    modes: list[str] = (getattr(creator, "metadata", None) or {}).get("render_modes", [])
+    return modes
 
 
 def _creator(spec: EnvSpec) -> Any:

@@ -41,6 +41,11 @@ def query_observations(venv: VecEnv) -> Any:
     return observations
 
 
+def world_discount(venv: VecEnv) -> float | None:
+    """Return the discount of performative worlds, ``None`` where they do not say it."""
+    return float(venv.get_attr("gamma", indices=[0])[0]) if venv.has_attr("deploy") and venv.has_attr("gamma") else None
+
+
 def _are_observations(observations: Any, space: spaces.Space[Any]) -> bool:
     """Whether a batch has the keys, the shapes and, where it is an index, the range of a space."""
     if isinstance(space, spaces.Dict) or isinstance(observations, dict):

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
+import torch
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize, VecTransposeImage
 
 from agents.common.queries import query_observations
@@ -50,12 +52,8 @@ class Snapshot:
     """
 
     def __init__(self, model: Any) -> None:
-        self.policy = copy.deepcopy(getattr(model, "policy", model))
-        if hasattr(self.policy, "modules"):
-            self.policy.to("cpu")
-            for module in self.policy.modules():
-                if hasattr(module, "optimizer"):
-                    module.optimizer = None  # nobody trains it any more
+        network = getattr(model, "policy", model)
+        self.policy = _rebuilt(network) if isinstance(network, BasePolicy) else copy.deepcopy(network)
 
     def predict(self, observations: Any, deterministic: bool = True) -> Any:
         """Return actions and state, as in Stable-Baselines3."""
@@ -68,6 +66,17 @@ class Snapshot:
 
     def __setstate__(self, state: bytes) -> None:
         self.policy = cloudpickle.loads(state)
+
+
+def _rebuilt(network: BasePolicy) -> BasePolicy:
+    """Return a network with the same parameters: one in use holds distributions that cannot be copied."""
+    with torch.random.fork_rng([]):  # the parameters it begins with are drawn in vain
+        twin = type(network)(**network._get_constructor_parameters())
+    twin.load_state_dict({name: value.cpu() for name, value in network.state_dict().items()})
+    for module in twin.modules():
+        if hasattr(module, "optimizer"):
+            module.optimizer = None  # type: ignore[assignment]  # nobody trains it any more
+    return twin
 
 
 def _preprocessing(venv: VecEnv) -> tuple[VecEnv, Callable[[Any], Any] | None]:

@@ -15,7 +15,9 @@ from typing import Any, ClassVar, cast
 
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
 
+from agents.common.queries import world_discount
 from agents.common.refusals import check_batch_size
 from agents.common.schedules import PiecewiseLinear, as_schedule
 from perf_envs.validation import check_choice, check_count, check_number, did_you_mean
@@ -224,16 +226,17 @@ class OwnOrWorldsDiscount(Settings):
         self._taken_discount = self._NO_WORLD if gamma is None else None
         return self._NO_WORLD if gamma is None else gamma
 
-    def _discount_in(self, problem: Any) -> float:
-        """Return the discount to use in the world of a problem, ``None`` for an ordinary environment."""
+    def _discount_in(self, venv: VecEnv | None) -> float:
+        """Return the discount to use in an environment."""
         given = cast(float | None, self.gamma)
         if given is not None and given != self._taken_discount:
             return given
-        return self._NO_WORLD if problem is None else float(problem.gamma)
+        of_world = None if venv is None else world_discount(venv)
+        return self._NO_WORLD if of_world is None else of_world
 
-    def _take_discount(self, problem: Any) -> None:
+    def _take_discount(self, venv: VecEnv | None) -> None:
         """Use that discount from here on."""
-        gamma = self._discount_in(problem)
+        gamma = self._discount_in(venv)
         if self.gamma in (None, self._taken_discount):
             self._taken_discount = gamma
         self.gamma = gamma

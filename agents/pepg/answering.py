@@ -13,7 +13,7 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.common.deploying import log_deployment, performative_problem
+from agents.common.deploying import deploy, is_performative, log_deployment
 from agents.common.guards import Guarded
 from agents.common.notices import FitCheck, notice_evaluation
 from agents.common.path import CheckedPath, PathCheck, check_shown
@@ -69,13 +69,13 @@ class AnsweringWorld(Guarded, OwnOrWorldsDiscount):
         check_for_correct_spaces(venv, self.observation_space, self.action_space)
         answer = self._find_answer(venv)
         super().set_env(venv, force_reset=force_reset)
-        self._take_discount(performative_problem(venv))
+        self._take_discount(venv)
         self._enter(venv, answer)
 
     def check_settings(self) -> None:
         """Check all settings, and take the world's discount where none is given."""
         super().check_settings()
-        self._take_discount(None if self.env is None else performative_problem(self.env))
+        self._take_discount(self.env)
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
         self.check_settings()
@@ -86,7 +86,7 @@ class AnsweringWorld(Guarded, OwnOrWorldsDiscount):
         return super()._setup_learn(*args, **kwargs)
 
     def _find_answer(self, env: VecEnv) -> WorldAnswer | None:
-        answer = find_answer(env, self.policy, self._discount_in(performative_problem(env)))
+        answer = find_answer(env, self.policy, self._discount_in(env))
         if self.strict:
             self._check_strict(env, answer)
         elif answer is None or not answer.has_gradient:
@@ -129,6 +129,8 @@ class AnsweringWorld(Guarded, OwnOrWorldsDiscount):
                 self._path = PathCheck(env, rewards=True)
                 if self._last_obs is not None and not self._path.is_over:
                     check_shown(env, self._last_obs, read_states(env))
+        elif is_performative(env):
+            log_deployment(self, deploy(self))
         if self._recorder is not None:
             self._recorder.forget()
             env = self._recorder

@@ -25,15 +25,18 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from agents.common.deploying import declare
+from agents.common.deploying import deploy_to_envs
+from agents.common.queries import query_observations
 from agents.pepg.batches import Evaluated, PePGBatch, PolicyTable
 from perf_envs import Dynamics, LinearPricingProblem, PerformativeMDP, Shift, exact
-from perf_envs.validation import as_policy, policy_or_uniform
+from perf_envs.tensor_checks import as_policy, policy_or_uniform
 
 if TYPE_CHECKING:
     from agents.pepg.policies import PePGPolicy
@@ -68,8 +71,27 @@ class WorldAnswer(ABC):
         self.observations = observations
         self.gamma = gamma
 
+    @staticmethod
     @abstractmethod
-    def deploy(self, policy: PePGPolicy, venv: VecEnv) -> Shift:
+    def supports(problem: Any) -> bool:
+        """Whether this is the model of the responses of such a problem."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, env: VecEnv, policy: PePGPolicy, problem: Any, observations: PyTorchObs, gamma: float) -> WorldAnswer:
+        """Return the model of an environment.
+
+        Raises:
+            ValueError: the policy is none that its worlds respond to.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def probe(problem: Any) -> list[Tensor]:
+        """Return all that an agent can tell of a problem's response to one policy that is not uniform."""
+
+    @abstractmethod
+    def deploy(self, policy: PePGPolicy, venv: VecEnv) -> Shift | None:
         """Deploy the current policy in all worlds of ``venv``; return how far the first one moved."""
 
     @abstractmethod
@@ -121,6 +143,28 @@ class TabularAnswer(WorldAnswer):
         self._deployed: tuple[Tensor, Dynamics] | None = None
         self._in_force: Dynamics | None = None
 
+    @staticmethod
+    def supports(problem: Any) -> bool:
+        """Whether a problem has finitely many states and actions."""
+        return isinstance(problem, PerformativeMDP)
+
+    @classmethod
+    def of(cls, env: VecEnv, policy: PePGPolicy, problem: Any, observations: PyTorchObs, gamma: float) -> TabularAnswer:
+        """Return the model of an environment."""
+        space = env.observation_space
+        indexed = isinstance(space, spaces.Discrete) and np.array_equal(
+            query_observations(env), np.arange(int(space.n))
+        )
+        gradual = env.get_attr("adaptation_rate", indices=[0])[0] < 1.0
+        return cls(problem, observations, gamma, indexed, gradual)
+
+    @staticmethod
+    def probe(problem: Any) -> list[Tensor]:
+        """Return successors, probabilities and rewards of a response, and the start distribution."""
+        logits = torch.arange(problem.n_states * problem.n_actions, dtype=torch.float64).sin()
+        dynamics = problem.response(torch.softmax(logits.reshape(problem.n_states, problem.n_actions), -1))
+        return [dynamics.expanded_successors().double(), dynamics.probs, dynamics.rewards, problem.rho]
+
     @property
     def reward_range(self) -> tuple[float, float]:
         """Lowest and highest expected reward of the unshifted world."""
@@ -134,13 +178,13 @@ class TabularAnswer(WorldAnswer):
         answer = self.problem.response(uniform.requires_grad_())
         return answer.probs.requires_grad or answer.rewards.requires_grad
 
-    def deploy(self, policy: PePGPolicy, venv: VecEnv) -> Shift:
+    def deploy(self, policy: PePGPolicy, venv: VecEnv) -> Shift | None:
         """Deploy the policy's table, and keep the answer: the first gradient step after it asks for the same one."""
         with torch.no_grad():
             table = policy.tabulate(self.observations)
         pi = as_policy(table.probs.cpu(), self.problem.n_states, self.problem.n_actions, "policy").requires_grad_()
         answer = self.problem.response(pi)
-        shift = declare(venv, pi.detach().numpy(), answer.detach())
+        shift = deploy_to_envs(venv, pi.detach().numpy(), answer.detach())
         self._deployed = (pi, answer)
         if not self.problem.is_random:  # what a random world has drawn is not for the agent to know
             self._in_force = venv.get_attr("dynamics", indices=[0])[0] if self.gradual else answer.detach()
@@ -232,6 +276,28 @@ class ContinuousAnswer(WorldAnswer):
         super().__init__(problem, observations, gamma)
         self._deployed: tuple[Tensor, Tensor] | None = None
 
+    @staticmethod
+    def supports(problem: Any) -> bool:
+        """Whether a problem is a linear market."""
+        return isinstance(problem, LinearPricingProblem)
+
+    @classmethod
+    def of(
+        cls, env: VecEnv, policy: PePGPolicy, problem: Any, observations: PyTorchObs, gamma: float
+    ) -> ContinuousAnswer:
+        """Return the model of an environment."""
+        if policy.squash_output:
+            raise ValueError("squash_output must be False in this world, whose answer is to a Gaussian policy")
+        return cls(problem, observations, gamma)
+
+    @staticmethod
+    def probe(problem: Any) -> list[Tensor]:
+        """Return demand, its deviation and prices of a response."""
+        mean = torch.arange(problem.horizon * problem.n_products, dtype=torch.float64).sin()
+        mean = mean.reshape(problem.horizon, problem.n_products)
+        market = problem.response(mean, torch.full_like(mean, 0.3))
+        return [market.demand, market.demand_std, market.prices(mean)]
+
     @property
     def reward_range(self) -> tuple[float, float]:
         """Lowest and highest expected reward of the unshifted world, in which demand is positive."""
@@ -239,12 +305,12 @@ class ContinuousAnswer(WorldAnswer):
         lowest, highest = self.problem.expected_rewards(self.problem.unshifted(), ends).tolist()
         return lowest, highest
 
-    def deploy(self, policy: PePGPolicy, venv: VecEnv) -> Shift:
+    def deploy(self, policy: PePGPolicy, venv: VecEnv) -> Shift | None:
         """Deploy the policy's mean and standard deviation."""
         with torch.no_grad():
             mean, std = policy.gaussian(self.observations)
         self._deployed = mean.to("cpu", torch.float64), std.to("cpu", torch.float64)
-        return declare(venv, tuple(part.numpy() for part in self._deployed))
+        return deploy_to_envs(venv, tuple(part.numpy() for part in self._deployed))
 
     def evaluate(self, policy: PePGPolicy, batch: PePGBatch, with_response: bool, with_expected: bool) -> Answered:
         """Evaluate the batch, and the expected rewards of its actions in the world that answers the policy."""

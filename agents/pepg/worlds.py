@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from agents.common.deploying import PerformativeProblem, performative_problem
+from agents.common.deploying import performative_problem
 from agents.common.queries import query_observations
 from agents.pepg.response import ContinuousAnswer, TabularAnswer, WorldAnswer
-from perf_envs import PerformativeMDP
+from perf_envs import Problem
 
 if TYPE_CHECKING:
     from agents.pepg.policies import PePGPolicy
 
+#: What can be differentiated: a response model for every kind of problem.
+MODELS: tuple[type[WorldAnswer], ...] = (TabularAnswer, ContinuousAnswer)
 #: How far apart the answers of two copies of one world may be.
 _SAME = 1e-9
 
@@ -38,16 +38,11 @@ def find_answer(env: VecEnv, policy: PePGPolicy, gamma: float) -> WorldAnswer | 
             "VecNormalize must have norm_reward=False: the response map's rewards are in the world's own units, "
             "and PePG adds them to the critic's values"
         )
-    _check_one_world(env, problem)
-    observations = ask(env, policy)
-    if not isinstance(problem, PerformativeMDP):
-        if policy.squash_output:
-            raise ValueError("squash_output must be False in this world, whose answer is to a Gaussian policy")
-        return ContinuousAnswer(problem, observations, gamma)
-    space = env.observation_space
-    indexed = isinstance(space, spaces.Discrete) and np.array_equal(query_observations(env), np.arange(int(space.n)))
-    gradual = env.get_attr("adaptation_rate", indices=[0])[0] < 1.0
-    return TabularAnswer(problem, observations, gamma, indexed, gradual)
+    model = next((model for model in MODELS if model.supports(problem)), None)
+    if model is None:
+        return None
+    _check_one_world(env, problem, model)
+    return model.of(env, policy, problem, ask(env, policy), gamma)
 
 
 def ask(env: VecEnv, policy: PePGPolicy) -> PyTorchObs:
@@ -56,11 +51,11 @@ def ask(env: VecEnv, policy: PePGPolicy) -> PyTorchObs:
     return observations
 
 
-def _check_one_world(env: VecEnv, problem: PerformativeProblem) -> None:
+def _check_one_world(env: VecEnv, problem: Problem[Any], model: type[WorldAnswer]) -> None:
     """Raise ``ValueError`` unless all sub-environments answer as the first one does."""
     seen = {id(problem)}
     for index, other in enumerate(env.get_attr("problem")):
-        if id(other) not in seen and not _answer_alike(problem, other):
+        if id(other) not in seen and not _answer_alike(problem, other, model):
             raise ValueError(
                 "env must hold copies of one world, as PePG differentiates one response map: the answer of "
                 f"sub-environment {index} differs from that of sub-environment 0"
@@ -68,23 +63,11 @@ def _check_one_world(env: VecEnv, problem: PerformativeProblem) -> None:
         seen.add(id(other))
 
 
-def _answer_alike(one: PerformativeProblem, other: PerformativeProblem) -> bool:
+def _answer_alike(one: Problem[Any], other: Problem[Any], model: type[WorldAnswer]) -> bool:
     """Whether two problems have the same shapes, discount, start, and answer to one policy that is not uniform."""
     if type(one) is not type(other) or one.gamma != other.gamma:
         return False
     return all(
         first.shape == second.shape and torch.allclose(first, second, rtol=0.0, atol=_SAME)
-        for first, second in zip(_probe(one), _probe(other), strict=True)
+        for first, second in zip(model.probe(one), model.probe(other), strict=True)
     )
-
-
-def _probe(problem: PerformativeProblem) -> list[torch.Tensor]:
-    """Return all that the agent can tell of a problem's answer to one policy."""
-    if isinstance(problem, PerformativeMDP):
-        logits = torch.arange(problem.n_states * problem.n_actions, dtype=torch.float64).sin()
-        dynamics = problem.response(torch.softmax(logits.reshape(problem.n_states, problem.n_actions), -1))
-        return [dynamics.expanded_successors().double(), dynamics.probs, dynamics.rewards, problem.rho]
-    mean = torch.arange(problem.horizon * problem.n_products, dtype=torch.float64).sin()
-    mean = mean.reshape(problem.horizon, problem.n_products)
-    market = problem.response(mean, torch.full_like(mean, 0.3))
-    return [market.demand, market.demand_std, market.prices(mean)]

@@ -19,7 +19,8 @@ from torch import Tensor
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
 from perf_envs.exact import GradientTerms, advantages, gradient_terms
-from perf_envs.validation import as_policy, check_choice, check_number, policy_or_uniform
+from perf_envs.tensor_checks import as_policy, policy_or_uniform
+from perf_envs.validation import check_choice, check_number
 
 Coefficient = Callable[[float], float]
 #: Values agree to about this, relative to their size.

@@ -20,7 +20,8 @@ from agents.planning.ascent import first_order_gap, value_rounding, value_scale
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
 from perf_envs.exact import GradientTerms, decoupled_value, gradient_terms, performative_value
-from perf_envs.validation import check_count, check_number, policy_or_uniform
+from perf_envs.tensor_checks import policy_or_uniform
+from perf_envs.validation import check_count, check_number
 
 #: A mixture this small changes nothing but the last digits.
 _SMALLEST_SHARE = 1e-12

@@ -21,7 +21,8 @@ from agents.planning.ascent import (
 from agents.planning.compatible import LogLinear
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
-from perf_envs.validation import as_floats, check_choice, check_count, check_number
+from perf_envs.tensor_checks import as_floats
+from perf_envs.validation import check_choice, check_count, check_number
 
 #: A barrier's gradients shrink by orders of magnitude on the way to its maximum; Adam has to forget the first ones.
 _BARRIER_BETAS = (0.9, 0.99)

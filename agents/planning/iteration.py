@@ -21,7 +21,8 @@ from agents.planning.ascent import Iterate, value_scale
 from agents.planning.result import PlanningResult
 from perf_envs import PerformativeMDP
 from perf_envs.exact import GradientTerms, gradient_terms
-from perf_envs.validation import check_count, check_number, policy_or_uniform
+from perf_envs.tensor_checks import policy_or_uniform
+from perf_envs.validation import check_count, check_number
 
 #: Actions that differ by less than this, relative to the terms that their worth consists of, are equally good.
 _TIE = 1e-12

@@ -21,7 +21,6 @@ from agents.retraining.repeated import round_weights
 from agents.retraining.samples import Samples, empirical_model
 from agents.retraining.tabular import TabularPolicy
 from agents.retraining.tabular_algorithm import TabularAlgorithm
-from perf_envs import PerformativeMDP
 from perf_envs.validation import check_number
 
 
@@ -94,7 +93,7 @@ class RepeatedRetraining(TabularAlgorithm):
             raise ValueError(f"regularizer must be 'l2' with an ascent_rate, got {self.regularizer!r}")
         OccupancyProgram([1.0], 0.5, self.regularization, self.regularizer)
 
-    def _prepare(self, problem: PerformativeMDP) -> None:
+    def _prepare(self) -> None:
         self._rounds: list[Samples] = []
         self._planned: Floats | None = None
 
@@ -204,7 +203,7 @@ class ZerothOrderFrankWolfe(TabularAlgorithm):
         """Length of the perturbations."""
         return 0.9 * self.border if self.radius is None else self.radius
 
-    def _prepare(self, problem: PerformativeMDP) -> None:
+    def _prepare(self) -> None:
         self._directions: list[Floats] = []
         self._values: list[float] = []
 

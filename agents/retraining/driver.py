@@ -17,7 +17,8 @@ from agents.retraining.stability import bound_in
 from perf_envs import Dynamics, PerformativeMDP
 from perf_envs.exact.values import evaluate
 from perf_envs.tabular_rounds import TabularRounds
-from perf_envs.validation import check_choice, check_count, check_number, policy_or_uniform
+from perf_envs.tensor_checks import policy_or_uniform
+from perf_envs.validation import check_choice, check_count, check_number
 
 #: From the last planned occupancy and what is known of the world since, the next one.
 Update = Callable[[Tensor, TabularModel], OccupancySolution]

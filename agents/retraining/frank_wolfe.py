@@ -25,7 +25,8 @@ from agents.retraining.model import Floats
 from perf_envs import PerformativeMDP
 from perf_envs.exact import performative_value
 from perf_envs.exact.values import check_problem
-from perf_envs.validation import as_policy, check_count, check_number
+from perf_envs.tensor_checks import as_policy
+from perf_envs.validation import check_count, check_number
 
 #: From a policy ``[S, A]``, its performative value, which may be an estimate.
 ValueQuery = Callable[[Tensor], float]

@@ -28,7 +28,8 @@ from agents.retraining.model import Floats, Ints, TabularModel
 from agents.retraining.polishing import polish_entropy, polish_linear, polish_quadratic
 from agents.retraining.structure import ProgramStructure, entropy_matrix, sign_matrix
 from perf_envs import Dynamics
-from perf_envs.validation import as_floats, check_choice, check_distributions, check_number
+from perf_envs.tensor_checks import as_floats, check_distributions
+from perf_envs.validation import check_choice, check_number
 
 REGULARIZERS = ("l2", "entropy")
 #: Largest scaled residual of the optimality conditions that a solution may have.

@@ -25,7 +25,7 @@ from agents.retraining.program import OccupancyProgram
 from perf_envs import Dynamics, PerformativeMDP
 from perf_envs.exact import optimal_policy
 from perf_envs.exact.values import evaluate
-from perf_envs.validation import as_policy
+from perf_envs.tensor_checks import as_policy
 
 
 class StabilityBound(NamedTuple):

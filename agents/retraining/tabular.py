@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agents.common.spaces import check_spaces
 from perf_envs.sampling import cumulative, draw
-from perf_envs.validation import as_policy
+from perf_envs.tensor_checks import as_policy
 
 
 class TabularPolicy(BasePolicy):

@@ -13,7 +13,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from agents.common.deploying import log_deployment, tabular_problem
+from agents.common.deploying import log_deployment
 from agents.common.notices import FitCheck, notice_evaluation
 from agents.common.path import PathCheck
 from agents.common.refusals import refusals
@@ -21,7 +21,8 @@ from agents.common.settings import OwnOrWorldsDiscount, Rule, number, or_none
 from agents.retraining.model import Floats
 from agents.retraining.samples import Samples
 from agents.retraining.tabular import TabularPolicy
-from perf_envs import PerformativeMDP
+from perf_envs import Problem
+from perf_envs.policies import TablePolicies
 
 
 class TabularAlgorithm(OwnOrWorldsDiscount):
@@ -47,6 +48,11 @@ class TabularAlgorithm(OwnOrWorldsDiscount):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"TabularPolicy": TabularPolicy}
     policy: TabularPolicy  # type: ignore[assignment]
     rules: ClassVar[Mapping[str, Rule]] = {"gamma": or_none(number(above=0.0, below=1.0))}
+
+    @staticmethod
+    def supports(problem: Problem[Any] | None) -> bool:
+        """Whether such methods can act in a world: it has finitely many states and actions."""
+        return problem is not None and isinstance(problem.policies, TablePolicies)
 
     @refusals("a tabular algorithm cannot be built like this")
     def __init__(
@@ -87,19 +93,19 @@ class TabularAlgorithm(OwnOrWorldsDiscount):
         """Change the environment, as in Stable-Baselines3; rounds of the world before are forgotten."""
         venv = self._wrap_env(env, self.verbose)
         check_for_correct_spaces(venv, self.observation_space, self.action_space)
-        _problem_of(venv)
+        _check_tabular(venv)
         super().set_env(venv, force_reset=force_reset)
         self._meet_world(venv)
 
     def _meet_world(self, env: VecEnv) -> None:
-        problem = _problem_of(env)
-        self._take_discount(problem)
-        self._rho: Floats = problem.rho.numpy()
+        _check_tabular(env)
+        self._take_discount(env)
+        self._rho: Floats = env.get_attr("initial_distribution", indices=[0])[0]
         env.env_method("set_deployment", "declared")
         self._fit, self._path = FitCheck(), PathCheck(env, rewards=False)
-        self._prepare(problem)
+        self._prepare()
 
-    def _prepare(self, problem: PerformativeMDP) -> None:
+    def _prepare(self) -> None:
         """Get ready for a world."""
 
     def _excluded_save_params(self) -> list[str]:
@@ -143,11 +149,10 @@ class TabularAlgorithm(OwnOrWorldsDiscount):
         return Samples(*(np.concatenate(column) for column in zip(*steps, strict=True)))
 
 
-def _problem_of(env: VecEnv) -> PerformativeMDP:
-    """Return the world of an environment, or raise ``ValueError``."""
-    problem = tabular_problem(env)
-    if problem is None:
+def _check_tabular(env: VecEnv) -> None:
+    """Raise ``ValueError`` unless an environment has finitely many states and actions, shown as they are."""
+    policies = env.get_attr("policies", indices=[0])[0] if env.has_attr("policies") else None
+    if not isinstance(policies, TablePolicies):
         raise ValueError(f"env must be a performative world with Discrete states and actions, got {env}")
     if unwrap_vec_normalize(env) is not None:
         raise ValueError("env must not be normalised: states are indices and rewards are in the world's own units")
-    return problem

@@ -9,7 +9,7 @@ from perf_envs.dynamics import Dynamics
 from perf_envs.exact.optima import best_known
 from perf_envs.exact.values import check_dynamics, check_problem, evaluate, performative_value
 from perf_envs.problem import PerformativeMDP
-from perf_envs.validation import policy_or_uniform
+from perf_envs.tensor_checks import policy_or_uniform
 
 _MAX_IMPROVEMENTS = 10_000
 #: Actions whose advantages differ by less than this, relative to the terms they consist of, are equally good.

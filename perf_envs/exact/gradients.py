@@ -16,7 +16,7 @@ from torch import Tensor
 
 from perf_envs.exact.values import Evaluation, check_problem, evaluate, mean
 from perf_envs.problem import PerformativeMDP
-from perf_envs.validation import as_floats, as_policy
+from perf_envs.tensor_checks import as_floats, as_policy
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,8 @@ from torch import Tensor
 from perf_envs.exact.control import optimal_policy
 from perf_envs.exact.values import check_problem, evaluate
 from perf_envs.problem import PerformativeMDP
-from perf_envs.validation import as_policy, check_count
+from perf_envs.tensor_checks import as_policy
+from perf_envs.validation import check_count
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,4 +78,8 @@ class PolicySpace(ABC, Generic[P]):
 
     @abstractmethod
     def with_random_actions(self, policy: P, share: float) -> P:
-        """Return a policy of which a share, in [0, 1], of the actions is uniformly random."""
+        """Return a policy of which a share, in [0, 1], of the actions is uniformly random.
+
+        Raises:
+            ValueError: ``share`` is out of range.
+        """

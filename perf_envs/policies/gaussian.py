@@ -17,7 +17,7 @@ from perf_envs.policies.models import (
     network_of,
     predicted,
 )
-from perf_envs.validation import describe
+from perf_envs.validation import check_number, describe
 
 #: What a policy may be.
 FORMS = "(mean, std), a callable observation -> action, or a model with Stable-Baselines3's predict"
@@ -103,6 +103,7 @@ class GaussianPolicies(PolicySpace[Gaussian]):
 
     def with_random_actions(self, policy: Gaussian, share: float) -> Gaussian:
         """Return a policy with the mean of such a mixture: the mean of uniform actions is the middle of the range."""
+        share = check_number("share", share, at_least=0.0, at_most=1.0)
         return Gaussian((1.0 - share) * policy.mean, (1.0 - share) * policy.std) if share else policy
 
 

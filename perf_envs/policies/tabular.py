@@ -18,7 +18,8 @@ from perf_envs.policies.models import (
     predicted,
 )
 from perf_envs.sampling import cumulative, draw
-from perf_envs.validation import as_policy, check_numbered_from_zero
+from perf_envs.tensor_checks import as_policy
+from perf_envs.validation import check_number, check_numbered_from_zero
 
 #: What a policy may be.
 FORMS = (
@@ -97,6 +98,7 @@ class TablePolicies(PolicySpace[Table]):
 
     def with_random_actions(self, policy: Table, share: float) -> Table:
         """Return the mixture of a table with the uniform one."""
+        share = check_number("share", share, at_least=0.0, at_most=1.0)
         return Table((1.0 - share) * policy.probs + share / self.n_actions) if share else policy
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
+from perf_envs.extras import MissingExtraError, check_extra
+
 if TYPE_CHECKING:
     import pygame
 
@@ -74,9 +76,11 @@ class Box(NamedTuple):
 def import_pygame() -> Any:
     """Return pygame, or say how to get it."""
     try:
-        import pygame
-    except ImportError as error:
-        raise DependencyNotInstalled('drawing needs pygame: pip install "pygame>=2.6"') from error
+        check_extra("render", "drawing")
+    except MissingExtraError as error:
+        raise DependencyNotInstalled(str(error)) from error
+    import pygame
+
     return pygame
 
 

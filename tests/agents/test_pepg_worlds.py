@@ -11,7 +11,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMonitor, VecNormalize
 
 from agents import DeployCallback, PePG, make_vec_env
-from agents.common.deploying import deployable, performative_problem, query_observations
+from agents.common.deploying import performative_problem
+from agents.common.reading import read_policy
 from agents.pepg.states import read_states
 from perf_envs import exact
 from perf_envs.wrappers import StateObservation, VectorStateObservation
@@ -50,7 +51,7 @@ def copies(*worlds, build=DummyVecEnv):
 
 def policy_of(model):
     venv = model.get_env()
-    return deployable(model, performative_problem(venv), query_observations(venv))
+    return read_policy(model, venv).array
 
 
 @pytest.mark.parametrize(

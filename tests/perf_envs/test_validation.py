@@ -8,7 +8,8 @@ import torch
 from agents.planning import natural_policy_gradient
 from agents.retraining.tabular import TabularPolicy
 from perf_envs import Dynamics, PerformativeMDP, exact
-from perf_envs.validation import as_policy, did_you_mean
+from perf_envs.tensor_checks import as_policy
+from perf_envs.validation import did_you_mean
 from perf_envs.wrappers import StateObservation
 from tests.perf_envs.worlds import Corridor, make_world
 

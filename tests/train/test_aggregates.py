@@ -15,8 +15,10 @@ from train.report.aggregate_tables import aggregate_table, score_matrix
 from train.report.aggregates import groups
 from train.report.curves import learning_curves
 from train.report.findings import findings, tally
+from train.report.intervals import interval
 from train.report.names import KNOWN, world_groups
 from train.report.plot import plot
+from train.report.resampling import RESAMPLES, draws
 from train.report.statistics import aggregate, average_improvement, performance_profile
 from train.report.style import looks
 from train.report.summary import read_bench
@@ -30,6 +32,31 @@ LOW = [8.0, 8.3, 8.1, 8.2, 8.6, 8.4]
 def group_of(folder: Path):
     (group,) = groups(read_bench(folder))
     return group
+
+
+class WithOurDraws(library.StratifiedBootstrap):
+    """The bootstrap of rliable, by arch, on the runs that ours draws."""
+
+    def update_indices(self) -> tuple[np.ndarray, ...]:
+        """Return the runs of the next resample, world by world."""
+        n_runs, n_worlds = self._args_shape
+        self._at = getattr(self, "_at", -1) + 1
+        return (np.stack([draws(n_runs, world)[self._at] for world in range(n_worlds)], axis=-1), *self._strata_indices)
+
+
+@pytest.mark.parametrize(("n_runs", "n_worlds"), [(1, 3), (3, 1), (5, 4), (10, 7)])
+def test_of_the_same_draws_aggregates_and_percentiles_are_those_of_rliable(n_runs: int, n_worlds: int) -> None:
+    scores = np.random.default_rng((n_runs, n_worlds)).normal(0.8, 0.3, size=(n_runs, n_worlds))
+    found = aggregate(scores)
+    for name in ("iqm", "median", "optimality_gap"):
+        metric, mine = getattr(metrics, f"aggregate_{name}"), getattr(found, name)
+        theirs = WithOurDraws(scores).apply(metric, reps=RESAMPLES)[:, 0]
+        low, high = map(float, interval(np.float64(metric(scores)), theirs, n_runs))
+        assert (mine.value, mine.low, mine.high) == pytest.approx((metric(scores), low, high), rel=1e-12, abs=1e-12)
+        percentiles = WithOurDraws(scores).conf_int(metric, reps=RESAMPLES, method="percentile")[:, 0]
+        assert percentiles == pytest.approx(np.percentile(theirs, (2.5, 97.5)), rel=1e-12, abs=1e-12)
+        assert mine.low <= percentiles[0] + 1e-12
+        assert mine.high >= percentiles[1] - 1e-12
 
 
 def test_aggregates_are_those_of_rliable_and_with_many_runs_their_intervals_too() -> None:
@@ -62,6 +89,13 @@ def test_improvement_over_worlds_is_that_of_rliable() -> None:
     scores, others = rng.integers(0, 6, size=(8, 4)).astype(float), rng.integers(0, 5, size=(5, 4)).astype(float)
     found = average_improvement(list(scores.T), list(others.T))
     assert found.value == pytest.approx(metrics.probability_of_improvement(scores, others))
+
+
+def test_profiles_are_those_of_rliable() -> None:
+    scores = np.random.default_rng(0).integers(0, 9, size=(6, 5)) / 8.0  # some of them are thresholds themselves
+    thresholds = np.linspace(-0.25, 1.25, 13)
+    share, _, _ = performance_profile(scores, thresholds)
+    assert share == pytest.approx(library.score_distributions(scores, thresholds), rel=1e-12)
 
 
 def test_profiles_are_shares_of_runs_above_a_score() -> None:

@@ -15,6 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from agents import PePG, SoftmaxPolicy
 from perf_envs import exact
+from perf_envs.extras import MissingExtraError
 from perf_envs.worlds.pricing.env import PerformativePricing
 from train.bench import plan_runs, run_bench
 from train.engines import WorkerLostError, check_engine, in_parallel
@@ -84,8 +85,8 @@ def test_bad_engines_are_rejected(engine: str, jobs: int | None, said: str, monk
 
 
 def test_without_ray_its_engine_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"performative-rl\[ray\]"):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"performative-rl\[ray\]"):
         check_engine("ray", None)
 
 

@@ -1,9 +1,9 @@
 import csv
 import dataclasses
-import importlib.util
 import json
 import math
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -405,7 +405,7 @@ def test_mistakes_end_with_code_2_and_a_hint(
 def test_without_optuna_the_command_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(TUNE) == 2
     assert "pip install 'performative-rl[tune]'" in capsys.readouterr().err
 

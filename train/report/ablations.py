@@ -51,7 +51,7 @@ def comparisons(bench: Bench) -> dict[str, list[Comparison]]:
     found: dict[str, list[Comparison]] = {}
     for world in bench.worlds:
         for part in world.algorithms:
-            whole = None if part.like is None else world.find(part.like)
+            whole = None if part.variant_of is None else world.find(part.variant_of)
             if whole is not None:
                 found.setdefault(part.label, []).append(Comparison(world, whole, part))
     return found

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from train.report.aggregates import Entrant, Group
 from train.report.curves import FEW, Looks
 from train.report.figures import draw_interval, name_rows
-from train.report.names import MAIN, OURS
+from train.report.names import OURS, is_main
 from train.report.resampling import Floats
 from train.report.statistics import performance_profile
 from train.report.style import MUTED, new_figure
@@ -36,7 +36,7 @@ def aggregate_intervals(group: Group, looks: Looks) -> Figure:
 
 def performance_profiles(group: Group, looks: Looks) -> Figure:
     """Draw the share of runs above every score; beyond a few algorithms, main comparison and others side by side."""
-    main = [entrant for entrant in group.entrants if entrant.algo in MAIN or len(group.entrants) <= FEW]
+    main = [entrant for entrant in group.entrants if is_main(entrant.algo) or len(group.entrants) <= FEW]
     rest = [entrant for entrant in group.entrants if entrant not in main]
     panels = [part for part in (main, rest) if part]
     figure, axes = new_figure(11.2 if len(panels) > 1 else 7.0, 4.6, columns=len(panels))

@@ -22,7 +22,7 @@ def group_findings(group: Group, ours: str) -> list[str]:
 
 
 def _first(group: Group) -> str:
-    first, *rest = [entrant for entrant in group.entrants if entrant.like is None] or group.entrants
+    first, *rest = [entrant for entrant in group.entrants if entrant.variant_of is None] or group.entrants
     mine = first.aggregate.iqm
     score = f"a normalised score of {written(mine, 3, first.n_runs)} (interquartile mean; 1 is the best known policy)"
     where = f"Over {counted(len(group.scored), 'world')}"
@@ -40,10 +40,12 @@ def _versions_ahead(group: Group, first: Entrant) -> str:
     ahead = [
         entrant.label
         for entrant in group.entrants
-        if entrant.like is not None and entrant.aggregate.iqm.value > first.aggregate.iqm.value
+        if entrant.variant_of is not None and entrant.aggregate.iqm.value > first.aggregate.iqm.value
     ]
     return (
-        f" Among the versions of others, {listing(ahead)} scored higher still." if first.like is None and ahead else ""
+        f" Among the versions of others, {listing(ahead)} scored higher still."
+        if first.variant_of is None and ahead
+        else ""
     )
 
 

@@ -1,4 +1,4 @@
-"""Results over several worlds: normalised scores, and what rliable's statistics make of them."""
+"""Results over several worlds: normalised scores, and their statistics over the worlds."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Entrant:
     Attributes:
         algo: the algorithm.
         label: its name for people.
-        like: the algorithm that it is a version of.
+        variant_of: the algorithm that it is a version of.
         scores: normalised scores ``[runs, worlds]``: in every world the first seeds, as many as there are in all.
         n_most: runs in the world that has most; the others have been left out there.
     """
 
     algo: str
     label: str
-    like: str | None
+    variant_of: str | None
     scores: Floats
     n_most: int
 
@@ -82,7 +82,9 @@ class Group:
     def labels(self) -> dict[str, str]:
         """Names of the algorithms in any of the worlds, ablations last."""
         found = [results for world in self.worlds for results in world.algorithms]
-        return {results.algo: results.label for results in sorted(found, key=lambda results: results.like is not None)}
+        return {
+            results.algo: results.label for results in sorted(found, key=lambda results: results.variant_of is not None)
+        }
 
     @cached_property
     def entrants(self) -> tuple[Entrant, ...]:
@@ -121,7 +123,7 @@ class Group:
         scores = [
             world.normalised(found.values)[: min(counts)] for world, found in zip(self.scored, present, strict=True)
         ]
-        return Entrant(algo, present[0].label, present[0].like, np.array(scores).T, max(counts))
+        return Entrant(algo, present[0].label, present[0].variant_of, np.array(scores).T, max(counts))
 
 
 def groups(bench: Bench) -> list[Group]:

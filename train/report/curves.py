@@ -93,7 +93,8 @@ def reference_lines(axes: Axes, world: WorldResults, vertical: bool = False) -> 
     draw = axes.axvline if vertical else axes.axhline
     if world.best_value is not None:
         draw(world.best_value, color=INK, linestyle=(0, (5, 3)), linewidth=1.1, label="best known optimum")
-    draw(world.uniform_value, color=MUTED, linestyle=(0, (1, 2)), linewidth=1.3, label="uniform policy")
+    if world.uniform_value is not None:
+        draw(world.uniform_value, color=MUTED, linestyle=(0, (1, 2)), linewidth=1.3, label="uniform policy")
 
 
 def _values(results: AlgorithmResults, column: str) -> Curve:
@@ -145,7 +146,7 @@ def _draw(world: WorldResults, looks: Looks, curves: Mapping[str, Curve], axis: 
     _main_panel(large, main, looks, curves, axis)
     large.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=3.2, fontsize=9.5)
     ours = next((results for results in main if results.algo == OURS), None)
-    rest.sort(key=lambda results: results.like is not None)
+    rest.sort(key=lambda results: results.variant_of is not None)
     for index, (axes, results) in enumerate(zip(small, rest, strict=True)):
         if ours is not None:
             _plot(axes, ours, looks, curves, width=0.9)

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from train.applicability import TABULAR_ONLY, applies
-from train.report.summary import Bench
+from train.report.summary import Bench, WorldResults
 from train.report.tables import span
 from train.report.words import counted, listing
 
@@ -49,17 +48,29 @@ def unequal(bench: Bench) -> str:
 
 def left_out(bench: Bench) -> str:
     """Return a sentence about the algorithms that cannot act in some of the worlds, if there are any."""
-    algos = list(dict.fromkeys([*(bench.plan.algos if bench.plan else ()), *bench.algos]))
-    worlds = [world.env for world in bench.worlds if not all(applies(algo, world.env) for algo in algos)]
+    missing = {world.env: _without_runs(bench, world) for world in bench.worlds}
+    unable = list(dict.fromkeys(algo for algos in missing.values() for algo in algos))
+    worlds = [env for env, algos in missing.items() if algos]
     if not worlds:
         return ""
-    unable = [bench.labels.get(algo, algo) for algo in algos if algo in TABULAR_ONLY]
-    verb, need = ("does", "it needs") if len(unable) == 1 else ("do", "they need")
-    return f"{listing(unable)} {verb} not apply in {listing(worlds)}: {need} finitely many states and actions."
+    verb, who = ("does", "it") if len(unable) == 1 else ("do", "they")
+    labels = listing([bench.labels.get(algo, algo) for algo in unable])
+    return f"{labels} {verb} not apply in {listing(worlds)}: {who} cannot take actions of that kind."
+
+
+def _without_runs(bench: Bench, world: WorldResults) -> list[str]:
+    """Return the algorithms that were asked for in a world, and neither ran nor failed there."""
+    if bench.plan is None:
+        return []
+    failed = {row["algo"] for row in bench.failures if row["env"] == world.env}
+    asked = [algo for algo in bench.plan.algos if bench.plan.seeds_of(algo, world.env)]
+    return [algo for algo in asked if world.find(algo) is None and algo not in failed and algo in bench.algos]
 
 
 def _compared(bench: Bench) -> str:
-    versions = {results.algo for world in bench.worlds for results in world.algorithms if results.like is not None}
+    versions = {
+        results.algo for world in bench.worlds for results in world.algorithms if results.variant_of is not None
+    }
     algos = counted(len(bench.algos), "algorithm")
     extra = f" ({len(versions)} of them versions of others)" if versions else ""
     return f"{algos}{extra} in {counted(len(bench.worlds), 'world')}"

@@ -68,7 +68,7 @@ def name_rows(axes: Axes, names: Sequence[str], named: bool = True) -> None:
 
 def _rows(world: WorldResults) -> list[AlgorithmResults]:
     """Return the algorithms as they are listed from top to bottom, ablations last."""
-    return sorted(world.algorithms, key=lambda results: results.like is not None)
+    return sorted(world.algorithms, key=lambda results: results.variant_of is not None)
 
 
 def _height(rows: int) -> float:

@@ -21,7 +21,16 @@ def findings(world: WorldResults) -> list[str]:
     if rest and not world.tied(first, rest[0]):
         sentences += [_certainty(first, rest), _seed_by_seed(first, rest)]
     sentences += [_against_optimum(world, first), _against_uninformed(world), _version_ahead(world, first)]
-    return [sentence for sentence in [*sentences, _stability(world)] if sentence]
+    return [sentence for sentence in [*sentences, _stability(world), _played(world)] if sentence]
+
+
+def _played(world: WorldResults) -> str:
+    if not world.is_played:
+        return ""
+    return (
+        "How this world responds is not known: J is the mean discounted return of played episodes, with a standard "
+        "error in results.csv, and there is no stability gap."
+    )
 
 
 def compared(name: str, mine: Estimate, others: dict[str, Estimate], which: str = "others") -> str:
@@ -127,7 +136,7 @@ def _against_optimum(world: WorldResults, first: AlgorithmResults) -> str:
     ours = world.ours
     shown = [first] if ours is None or ours is first else [first, ours]
     ways = listing([f"{results.label} is {_way(_share(world, results))} of the way" for results in shown])
-    low, high = number(world.uniform_value, world.decimals), number(world.best_value, world.decimals)
+    low, high = (number(value, world.decimals) for value in (world.uniform_value, world.best_value))
     sentence = f"From the uniform policy ({low}) to the best known optimum ({high}), {ways}."
     beyond = [results.label for results in world.algorithms if _share(world, results) > 1.0 + _ROUNDING]
     return f"{sentence} Beyond that: {listing(beyond)}; a better policy is known now." if beyond else sentence
@@ -139,7 +148,7 @@ def _way(share: float) -> str:
 
 
 def _share(world: WorldResults, results: AlgorithmResults) -> float:
-    return (results.value.value - world.uniform_value) / (world.scale or 1.0)
+    return (results.value.value - (world.uniform_value or 0.0)) / (world.scale or 1.0)
 
 
 def _against_uninformed(world: WorldResults) -> str:

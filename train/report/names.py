@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from perf_envs.registration import SEPARATOR
+from train.registry import SHIPPED
 
 #: The algorithm whose advantage over the others is reported.
-OURS = "pepg"
-#: The main comparison; other methods have panels of their own where a world has many.
-MAIN = (OURS, "ppo", "a2c", "trpo", "rr", "mdrr", "zofw")
-#: Every algorithm has its look by its place here, whoever else takes part.
-KNOWN = (
-    *MAIN,
-    *("reinforce", "ppo_penalty", "grpo", "mdpo", "npg", "performative_ppo", "performative_npg", "rga", "drr"),
-    *("pepg_no_dynamics", "pepg_no_reward", "pepg_no_ramp", "pepg_no_entropy", "pepg_sampled"),
-    *("ppo_defaults", "a2c_defaults", "trpo_defaults"),
-)
-#: Algorithms that know how the world answers.
-KNOWING = (OURS, "performative_ppo", "performative_npg")
+OURS = next(iter(SHIPPED))
+#: Every algorithm has its style by its place here, whoever else takes part.
+KNOWN = tuple(sorted(SHIPPED, key=lambda name: not SHIPPED[name].is_main))
+
+
+def is_main(algo: str) -> bool:
+    """Whether an algorithm belongs to the main comparison; other shipped ones have panels of their own."""
+    return algo not in SHIPPED or SHIPPED[algo].is_main
+
 
 #: Groups of worlds by what follows the ``@`` in their names.
 WORLD_GROUPS = {

@@ -53,6 +53,13 @@ _FEW, _SHRUNK = 6, 0.82
 _BREAK = {False: " ", True: "\n"}
 
 
+def has_picture(world: WorldResults) -> bool:
+    """Whether the policies of a world can be drawn: they are tables, or those of a world that we have a picture of."""
+    if world.is_played:
+        return False
+    return isinstance(_make(world.algorithms[0].median_run), PerformativeEnv | LinearPricing)
+
+
 def deployed_policies(world: WorldResults) -> tuple[Figure, str]:
     """Draw the policy of every algorithm's median run, and how the world answers it.
 
@@ -72,7 +79,7 @@ def deployed_policies(world: WorldResults) -> tuple[Figure, str]:
         run = results.median_run
         table = run.policy()
         with torch.no_grad():
-            dynamics = env.problem.response(*table) if isinstance(env, LinearPricing) else env.problem.response(table)
+            dynamics = env.problem.response(env.problem.policies.from_array(table))
         value = number(run.result["performative_value"], world.decimals)
         title = f"{results.label},{_BREAK[many]}seed {run.result['seed']}: J = {value}"
         axes.set_title(title, fontsize=8 if many else 9)

@@ -1,4 +1,7 @@
-"""The stratified bootstrap of rliable, with all resamples at once: tens of thousands of intervals in a minute."""
+"""The stratified bootstrap, with all resamples at once: tens of thousands of intervals in a minute.
+
+Its chance is that of fixed seeds, so that the same results have the same intervals everywhere and every time.
+"""
 
 from __future__ import annotations
 
@@ -19,3 +22,9 @@ def draws(n_runs: int, stream: int = 0) -> NDArray[np.intp]:
     drawn: NDArray[np.intp] = np.random.default_rng((n_runs, stream)).integers(n_runs, size=(RESAMPLES, n_runs))
     drawn.setflags(write=False)
     return drawn
+
+
+def resampled(scores: Floats) -> Floats:
+    """Return resamples of scores ``[runs, worlds]``, ``[RESAMPLES, runs, worlds]``: every world's runs on their own."""
+    n_runs, n_worlds = scores.shape
+    return np.stack([scores[draws(n_runs, world), world] for world in range(n_worlds)], axis=-1)

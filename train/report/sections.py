@@ -12,7 +12,7 @@ from train.report.facts import facts, left_out, unequal
 from train.report.figures import final_values, gaps
 from train.report.findings import findings, tally
 from train.report.names import OURS, slug
-from train.report.policy_figures import deployed_policies
+from train.report.policy_figures import deployed_policies, has_picture
 from train.report.section import Plot, Report, Section, drawn
 from train.report.studies import study_sections
 from train.report.style import looks
@@ -111,7 +111,7 @@ def _world(bench: Bench, world: WorldResults, look: Looks) -> Section:
         world.title,
         findings=tuple(findings(world)),
         tables=tables,
-        plots=(*plots, _policies(world)),
+        plots=(*plots, *([_policies(world)] if has_picture(world) else [])),
     )
 
 

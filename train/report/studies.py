@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from train.csv_tables import read_csv
 from train.files import read_text
 from train.report.names import slug
 from train.report.section import Section, drawn
@@ -33,11 +33,11 @@ def study_sections(out: Path) -> list[Section]:
 def _judge(name: str, path: Path) -> StudyPage:
     text = read_text(path)
     try:
-        data = pd.read_csv(io.StringIO(text), float_precision="round_trip")
+        data = read_csv(text)
         if name == convergence.NAME:
             _check_once(data, ["seed", "method", "iteration"])
             return convergence.judge(data)
-        data = data.assign(group=data["group"].fillna("").astype(str))
+        data = data.assign(group=data["group"].astype(object).fillna("").astype(str))  # without groups it is numbers
         _check_once(data, ["group", "setting", "seed"])
         _check_alike(data)
         return sampled.judge(SAMPLED[name], data)

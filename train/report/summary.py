@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.plans import Plan
-from train.report.names import KNOWING, MAIN, OURS
+from train.registry import shipped_facts
+from train.report.names import OURS, is_main
 from train.report.statistics import SEEDS_TO_DECIDE, Estimate, Lead, estimate_iqm, probability_of_improvement
 from train.results import read_failures, read_plan, survey
 from train.saved_runs import SavedRun
@@ -40,15 +41,25 @@ class AlgorithmResults:
         return str(self.runs[0].result.get("label", self.algo))
 
     @property
-    def like(self) -> str | None:
+    def variant_of(self) -> str | None:
         """The algorithm that this one is a version of."""
-        like: str | None = self.runs[0].result.get("like")
-        return like
+        result = self.runs[0].result
+        variant_of: str | None = result.get("variant_of", result.get("like"))  # older results have the latter
+        return variant_of
 
     @property
     def knows(self) -> bool:
-        """Whether the algorithm, or the one it is a version of, knows how the world answers."""
-        return self.algo in KNOWING or self.like in KNOWING
+        """Whether the algorithm uses the response map; one that does not say so is not taken for one without."""
+        said = [run.result.get("uses_response_map") for run in self.runs]
+        if any(value is None for value in said):  # older results do not say
+            facts = shipped_facts(self.algo) or shipped_facts(self.variant_of or "")
+            return facts is None or bool(facts["uses_response_map"])
+        return any(said)
+
+    @property
+    def is_played(self) -> bool:
+        """Whether values are means of played episodes rather than exact."""
+        return any(run.result.get("evaluation") == "played" for run in self.runs)
 
     @property
     def seeds(self) -> list[int]:
@@ -100,23 +111,30 @@ class WorldResults:
         return max((float(value) for value in values if value is not None), default=None)
 
     @property
-    def uniform_value(self) -> float:
-        """The performative value of the uniform policy."""
-        return float(self.algorithms[0].runs[0].result["uniform_value"])
+    def uniform_value(self) -> float | None:
+        """The performative value of the uniform policy, ``None`` where it is not known."""
+        value: float | None = self.algorithms[0].runs[0].result["uniform_value"]
+        return value
+
+    @property
+    def is_played(self) -> bool:
+        """Whether values are means of played episodes rather than exact."""
+        return any(results.is_played for results in self.algorithms)
 
     @property
     def decimals(self) -> int:
         """Decimals with which figures of this world are written: its largest value gets about four digits."""
         values = np.concatenate([results.values for results in self.algorithms])
-        scale = max(float(np.abs(values).max()), abs(self.best_value or 0.0), abs(self.uniform_value))
+        scale = max(float(np.abs(values).max()), abs(self.best_value or 0.0), abs(self.uniform_value or 0.0))
         return int(np.clip(3 - np.round(np.log10(scale or 1.0)), 0, 8))
 
     @property
     def scale(self) -> float | None:
         """The way from the uniform policy to the best known; ``None`` where no better policy is known."""
-        best = self.best_value
-        way = 0.0 if best is None else best - self.uniform_value
-        return way if way > 1e-12 * max(1.0, abs(self.uniform_value)) else None
+        best, uniform = self.best_value, self.uniform_value
+        if best is None or uniform is None:
+            return None
+        return best - uniform if best - uniform > 1e-12 * max(1.0, abs(uniform)) else None
 
     def normalised(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return values as shares of the way from the uniform policy (0) to the best known (1).
@@ -128,7 +146,7 @@ class WorldResults:
             raise ValueError(
                 f"values in {self.env} cannot be normalised: no policy better than the uniform one is known"
             )
-        return (values - self.uniform_value) / self.scale
+        return (values - (self.uniform_value or 0.0)) / self.scale
 
     def score(self, results: AlgorithmResults) -> Estimate | None:
         """Return the normalised interquartile mean of an algorithm, where there is one."""
@@ -141,12 +159,12 @@ class WorldResults:
     @property
     def competitors(self) -> tuple[AlgorithmResults, ...]:
         """The algorithms without ablations; all of them where there are only ablations."""
-        return tuple(results for results in self.algorithms if results.like is None) or self.algorithms
+        return tuple(results for results in self.algorithms if results.variant_of is None) or self.algorithms
 
     @property
     def main(self) -> tuple[AlgorithmResults, ...]:
         """The algorithms of the main comparison; all competitors where none of those took part."""
-        return tuple(results for results in self.competitors if results.algo in MAIN) or self.competitors
+        return tuple(results for results in self.competitors if is_main(results.algo)) or self.competitors
 
     @property
     def ranking(self) -> list[AlgorithmResults]:
@@ -293,7 +311,9 @@ def _check_comparable(runs: Sequence[SavedRun]) -> None:
     for run in runs:
         env, algo = run.result["env"], run.result["algo"]
         other = in_world.setdefault(env, run)
-        differ = [key for key in _SAME_IN_WORLD if run.config.get(key) != other.config.get(key)]
+        elsewhere = run.is_from_elsewhere or other.is_from_elsewhere  # which has a budget of its own
+        same = [key for key in _SAME_IN_WORLD if not (elsewhere and key == "n_timesteps")]
+        differ = [key for key in same if run.config.get(key) != other.config.get(key)]
         if differ:
             raise ValueError(f"runs of {env} cannot be compared: {_difference(differ[0], other, run)}")
         other = of_algorithm.setdefault((env, algo), run)

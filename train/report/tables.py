@@ -49,7 +49,7 @@ def world_table(bench: Bench, world: WorldResults) -> Table:
             _figures(bench, world, results) + (_advantage(world, ours, results) if ours else ()),
             leads=results in leaders,
         )
-        for results in sorted(world.algorithms, key=lambda results: results.like is not None)
+        for results in sorted(world.algorithms, key=lambda results: results.variant_of is not None)
     ]
     shown = tuple(index for index in _ON_TERMINAL if index < len(columns))
     cut = any("discounted_return_rest" not in run.result for results in world.algorithms for run in results.runs)

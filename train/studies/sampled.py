@@ -17,6 +17,7 @@ from train.report.words import listing, number, written
 from train.studies.claims import HOLDS, Claim, is_largest
 from train.studies.definitions import RESPONSES, STABILITY_SEEKING, STANDARD, Level, SampledStudy
 from train.studies.page import StudyPage
+from train.yardstick import measured
 
 if TYPE_CHECKING:
     from train.bench import BenchReport
@@ -64,7 +65,7 @@ def collect(planned: Sequence[tuple[Level, Run]]) -> pd.DataFrame:
 
     rows = []
     for level, run in planned:
-        result = read_result(run)
+        result = measured(read_result(run), run.config)
         row = {"group": level.group, "setting": level.name, "seed": run.seed, "steps": result["steps"]}
         rows.append({**row, **{name: result[name] for name in _FIGURES}})
     return pd.DataFrame(rows)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from perf_envs.extras import check_extra
 from perf_envs.validation import check_count
 from train.bench import longest_first
 from train.engines import WorkerLostError, check_engine, in_parallel
@@ -22,7 +23,7 @@ from train.plans import Block
 from train.registrations import Registrations
 from train.registry import TUNED, find_algorithm, use_files
 from train.run import execute
-from train.tuning.search import Search, Train, check_optuna, search
+from train.tuning.search import Search, Train, search
 from train.tuning.spaces import first_trials, read_space, shipped_setting
 from train.tuning.trials import Trial, best_trial
 from train.tuning.winners import save_winners, write_winners
@@ -34,7 +35,7 @@ FIRST_SEED = 100
 
 def tune(command: TuneCommand) -> int:
     """Search the best settings of every algorithm in every world, all with the same budget."""
-    check_optuna()
+    check_extra("tune", "tune")
     jobs = check_engine("joblib", command.jobs)
     use_files(command.algos, command.configs, command.spaces)
     block = named(Block(command.algos, command.envs, (0,)))

@@ -6,7 +6,6 @@ same proposals for the same answers, and those that are on file are not trained 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import shutil
@@ -94,12 +93,6 @@ class Search:
                 f"trials must be >= {len(saved)}, which {self.folder} holds already, or --out another folder, "
                 f"got {self.n_trials}"
             )
-
-
-def check_optuna() -> None:
-    """Raise ``ValueError`` if Optuna is not installed."""
-    if importlib.util.find_spec("optuna") is None:
-        raise ValueError("tune needs Optuna, which is not installed: pip install 'performative-rl[tune]'")
 
 
 def search(planned: Search, train: Train = execute) -> list[Trial]:

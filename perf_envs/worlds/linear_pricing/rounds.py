@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from perf_envs.dynamics import Shift
 from perf_envs.fit import Fit, add_actions
+from perf_envs.policies import Gaussian
 from perf_envs.rounds import Deployment, Rounds
 from perf_envs.worlds.linear_pricing.response import LinearPricingProblem, Market, clipped_normal_moments
 
@@ -50,6 +51,7 @@ class MarketRounds(Rounds[Market]):
         middle = (self.problem.price_low + self.problem.price_high) / 2
         self.mean_price: Floats = np.full(self.problem.n_products, middle)
         self._moments: tuple[Floats, Floats] | None = None
+        self._deployed: Gaussian | None = None
         self.fit = Fit(self.problem.n_products)
         self._forget()
         super().restart(seed)
@@ -65,7 +67,14 @@ class MarketRounds(Rounds[Market]):
         with torch.no_grad():
             mean_price = self.problem.mean_price(gaussian)
             moments = clipped_normal_moments(*torch.from_numpy(gaussian.array.copy()))
-        return self._believe(mean_price.numpy(), (moments[0].numpy(), moments[1].numpy()), response)
+        shift = self._believe(mean_price.numpy(), (moments[0].numpy(), moments[1].numpy()), response)
+        self._deployed = gaussian
+        return shift
+
+    @property
+    def policy(self) -> Gaussian:
+        """The policy deployed last; where only the mean price is known, the one that posts it for certain."""
+        return self.problem.policies.posting(self.mean_price) if self._deployed is None else self._deployed
 
     def redeploy(self) -> Shift:
         """Hand the policy deployed last to the market again, and start the next round; return how far it moved."""
@@ -129,6 +138,7 @@ class MarketRounds(Rounds[Market]):
 
     def _answer_estimate(self) -> None:
         self._believe(self.estimate(), None)
+        self._deployed = None
 
     def _make_sampler(self, dynamics: Market) -> MarketSampler:
         return MarketSampler(dynamics, self.problem.horizon)

@@ -6,7 +6,7 @@ from torch import nn
 
 from agents import DeployCallback
 from agents import make_vec_env as make_world
-from agents.common.deploying import deployable, performative_problem, query_observations
+from agents.common.reading import read_policy
 from tests.agents.sb3.algorithms import every_algorithm
 from tests.precision import SINGLE
 
@@ -61,8 +61,7 @@ def test_the_policy_deployed_is_the_one_evaluated(case):
     venv = make_world("PerformativePricing-v0", n_envs=4, seed=0)
     model = case.make("MlpPolicy", venv, **NOISY)
     model.learn(model.n_steps * 4, callback=DeployCallback())  # ends in training mode
-    problem = performative_problem(venv)
-    first, second = (deployable(model, problem, query_observations(venv)) for _ in range(2))
+    first, second = (read_policy(model, venv).array for _ in range(2))
     np.testing.assert_array_equal(first, second)
     _, callback = model._setup_learn(10**6, callback=DeployCallback())
     callback.on_training_start({}, {})

@@ -6,7 +6,7 @@ from stable_baselines3.common.vec_env import VecNormalize, sync_envs_normalizati
 
 from agents import DeployCallback
 from agents import make_vec_env as make_world
-from agents.common.deploying import deployable, performative_problem
+from agents.common.deploying import performative_problem
 from tests.agents.sb3.algorithms import every_algorithm
 
 
@@ -55,7 +55,8 @@ def test_a_world_is_told_the_policy_over_normalised_observations(case):
     _, callback = model._setup_learn(10**6, callback=DeployCallback(), reset_num_timesteps=False)
     callback.on_training_start({}, {})
     told = venv.normalize_obs(venv.get_attr("query_observations")[0])
-    mean, std = deployable(model, problem := performative_problem(venv), told)
+    problem = performative_problem(venv)
+    mean, std = problem.policies.read(model, told).array
     model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
     believed = venv.get_attr("rounds")[0].mean_price
     np.testing.assert_allclose(believed, problem.mean_price(mean, std), rtol=1e-6)
