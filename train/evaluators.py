@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.common.reading import read_policy
 from perf_envs.policies import AskedPolicy
+from perf_envs.policies.models import count_observations
 from perf_envs.problem import Problem
 from perf_envs.registration import WORLDS
 from train.evaluation import N_EPISODES, Returns, rollout_returns
@@ -161,11 +162,11 @@ class PlayedEvaluator(Evaluator):
         return self._play(policy, seed, N_EPISODES)
 
     def uniform_value(self) -> float | None:
-        """Return the mean discounted return of random actions."""
+        """Return the mean discounted return of random actions, ``None`` where there is no bound to them."""
         env = self.world.make()
-        uniform = AskedPolicy(_Uniform(env.action_space), env.observation_space, env.action_space)
+        spaces = env.observation_space, env.action_space
         env.close()
-        return self.figures(uniform)["performative_value"]
+        return self.figures(_Uniform(*spaces))["performative_value"] if _is_bounded(spaces[1]) else None
 
     def best_known_value(self) -> float | None:
         """Return what is registered for the world."""
@@ -188,17 +189,32 @@ class PlayedEvaluator(Evaluator):
         }
 
 
-class _Uniform:
-    """Does everything alike: probabilities, or mean and deviation of uniform actions."""
+class _Uniform(AskedPolicy):
+    """Draws every action with the same probability."""
 
-    def __init__(self, space: gym.spaces.Space[Any]) -> None:
-        self._space = space
+    def __init__(self, observation_space: gym.spaces.Space[Any], action_space: gym.spaces.Space[Any]) -> None:
+        super().__init__(self._say, observation_space, action_space)
 
-    def __call__(self, observation: Any) -> Any:
-        if isinstance(self._space, gym.spaces.Discrete):
-            return np.full(int(self._space.n), 1.0 / int(self._space.n))
-        low, high = self._space.low, self._space.high  # type: ignore[attr-defined]
+    def _say(self, observation: Any) -> Any:
+        """Return probabilities, or mean and deviation of uniform actions."""
+        space = self.action_space
+        if isinstance(space, gym.spaces.Discrete):
+            return np.full(int(space.n), 1.0 / int(space.n))
+        low, high = space.low, space.high  # type: ignore[attr-defined]
         return (low + high) / 2.0, (high - low) / np.sqrt(12.0)
+
+    def sample(self, observations: Any, rng: np.random.Generator) -> NDArray[Any]:
+        """Draw actions that are uniform rather than Gaussian."""
+        space = self.action_space
+        if isinstance(space, gym.spaces.Discrete):
+            return super().sample(observations, rng)
+        n_agents = count_observations(observations)
+        drawn = rng.uniform(space.low, space.high, (n_agents, *space.shape))  # type: ignore[attr-defined, misc]
+        return drawn.astype(space.dtype)
+
+
+def _is_bounded(space: gym.spaces.Space[Any]) -> bool:
+    return isinstance(space, gym.spaces.Discrete) or (isinstance(space, gym.spaces.Box) and space.is_bounded())
 
 
 def _env_of(model: BaseAlgorithm) -> VecEnv:

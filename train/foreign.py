@@ -23,6 +23,7 @@ from train.folders import RESULT, run_folder
 from train.locks import claimed
 from train.naming import world_name
 from train.recording import EVALUATIONS, evaluations_text
+from train.registry import ALGORITHMS
 from train.yaml_files import dump_yaml
 
 
@@ -83,7 +84,8 @@ def _read_model(path: Path) -> Any:
         if data is None or "policy_class" not in data:
             raise ValueError("it holds no policy")
         make, spaces = data["policy_class"], (data["observation_space"], data["action_space"])
-        policy = make(*spaces, lr_schedule=lambda _: 0.0, **data.get("policy_kwargs", {}))
+        explores = {"use_sde": True} if data.get("use_sde") else {}
+        policy = make(*spaces, lr_schedule=lambda _: 0.0, **{**explores, **data.get("policy_kwargs", {})})
         policy.load_state_dict(parameters["policy"])
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, ImportError) as error:
         reason = f"{type(error).__name__}: {error}"
@@ -141,9 +143,11 @@ class Evaluation:
             uses_response_map: whether the policy was found with knowledge of the response map.
 
         Raises:
-            ValueError: the folder holds another run of this name already.
+            ValueError: the folder holds another run of this name already, or it is the name of an algorithm.
         """
         result = self.result | {"uses_response_map": uses_response_map}
+        if result["algo"] in ALGORITHMS:
+            raise ValueError(f"name must be another than that of an algorithm here, got {result['label']!r}")
         named = {key: result[key] for key in ("algo", "env", "seed")}
         env_id, env_kwargs = split_variant(result["env"])
         module = module_of(env_id)

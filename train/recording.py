@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from agents import DeployCallback
 from train.evaluators import Evaluator
@@ -70,6 +71,28 @@ class EvaluationCallback(BaseCallback):
         for name in ("performative_value", "stability_gap"):
             if figures[name] is not None:
                 self.logger.record(f"perf/{name.removeprefix('performative_')}", figures[name])
+
+
+class LogCallback(BaseCallback):
+    """Writes a line of the log every few rollouts of an off-policy algorithm, which counts episodes itself.
+
+    Args:
+        every: rollouts between two lines.
+    """
+
+    model: OffPolicyAlgorithm
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self._every, self._rollouts = every, 0
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self._rollouts += 1
+        if self._rollouts % self._every == 0:
+            self.model.dump_logs()
 
 
 def evaluations_text(rows: Iterable[Mapping[str, Any]]) -> str:

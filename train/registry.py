@@ -203,9 +203,9 @@ _SHIPPED = (
     _shipped("trpo_defaults", "TRPO, SB3 defaults", f"{_CONTRIB}:TRPO", "trpo", 2e-4),
     # Off-policy algorithms learn from what they have stored of worlds that have moved on since.
     _shipped("dqn", "DQN", f"{_SB3}:DQN", seconds=1e-4),
-    _shipped("qrdqn", "QR-DQN", f"{_CONTRIB}:QRDQN", seconds=2e-4),
-    _shipped("sac", "SAC", f"{_SB3}:SAC", seconds=1e-3),
-    _shipped("tqc", "TQC", f"{_CONTRIB}:TQC", seconds=1.5e-3),
+    _shipped("qrdqn", "QR-DQN", f"{_CONTRIB}:QRDQN", seconds=4e-4),
+    _shipped("sac", "SAC", f"{_SB3}:SAC", seconds=6e-4),
+    _shipped("tqc", "TQC", f"{_CONTRIB}:TQC", seconds=1e-3),
     _shipped("td3", "TD3", f"{_SB3}:TD3", seconds=7e-4),
 )
 #: Shipped algorithms by name.
@@ -237,10 +237,14 @@ def register_algorithm(
         What was registered.
 
     Raises:
-        ValueError: the name cannot be a folder's or is taken by another class, ``variant_of`` is not registered, or a
-            file does not exist; nothing is registered then.
+        ValueError: the name cannot be a folder's, or is taken by another class or a shipped algorithm; ``entry`` is no
+            class with ``learn``, ``variant_of`` is not registered, or a file does not exist. Nothing is registered then.
     """
     _check_name(name)
+    if name in SHIPPED:
+        raise ValueError(f"name must be free, but {name!r} is shipped")
+    if not isinstance(entry, str):
+        _check_class(entry)
     files = [_file("settings", settings)] if settings is not None else []
     whole = None if variant_of is None else find_algorithm(variant_of)
     algorithm = Algorithm(
@@ -262,13 +266,17 @@ def register_algorithm(
 def find_algorithm(name: str) -> Algorithm:
     """Return an algorithm by its name or by ``module:Class``, which is registered under the name of the class.
 
+    What the module itself registers for the class under that name is taken as it is.
+
     Raises:
         ValueError: there is none; the nearest one is named.
     """
     if name in ALGORITHMS:
         return ALGORITHMS[name]
     if ":" in name:
-        return register_algorithm(_import(name).__name__, name)
+        found = _import(name)
+        known = ALGORITHMS.get(found.__name__)
+        return register_algorithm(found.__name__, name) if known is None or known.build is not found else known
     _register_entry_points()
     return ALGORITHMS[check_choice("algo", name, ALGORITHMS)]
 
@@ -330,13 +338,29 @@ def shipped_facts(name: str) -> Mapping[str, Any] | None:
 
 @functools.cache
 def _register_entry_points() -> None:
-    """Register what installed packages bring; a name that is taken already stays what it is."""
+    """Register what installed packages bring; a name that is taken already stays what it is.
+
+    Warns:
+        UserWarning: a package brings what cannot be used, which is left out.
+    """
     for point in importlib.metadata.entry_points(group=GROUP):
-        if point.name not in ALGORITHMS:
-            ALGORITHMS[point.name] = Algorithm(point.name, point.name, point.value)
-            brought = point.load()
-            if isinstance(brought, Algorithm):
-                ALGORITHMS[point.name] = replace(brought, name=point.name)
+        if point.name in ALGORITHMS:
+            continue
+        try:
+            ALGORITHMS[point.name] = _brought(point)
+        except Exception as error:  # whatever goes wrong in the package of somebody else
+            reason = f"{type(error).__name__}: {error}"
+            warnings.warn(f"algorithm {point.name!r} ({point.value}) cannot be used: {reason}", stacklevel=2)
+
+
+def _brought(point: importlib.metadata.EntryPoint) -> Algorithm:
+    """Return the algorithm that an entry point names."""
+    _check_name(point.name)
+    brought = point.load()
+    if isinstance(brought, Algorithm):
+        return replace(brought, name=point.name)
+    _check_class(brought)
+    return Algorithm(point.name, point.name, point.value)
 
 
 def _import(entry: str) -> Any:
@@ -353,9 +377,13 @@ def _import(entry: str) -> Any:
     except AttributeError:
         names = [one for one, value in vars(importlib.import_module(module)).items() if isinstance(value, type)]
         raise ValueError(f"{module} has no class {name!r}, got {entry!r}{did_you_mean(name, names)}") from None
-    if not callable(getattr(found, "learn", None)):
-        raise ValueError(f"algo must be a class with learn(), as Stable-Baselines3's are, got {entry!r}: {found!r}")
+    _check_class(found)
     return found
+
+
+def _check_class(found: Any) -> None:
+    if not isinstance(found, type) or not callable(getattr(found, "learn", None)):
+        raise ValueError(f"algo must be a class with learn(), as Stable-Baselines3's are, got {found!r}")
 
 
 def _check_name(name: str) -> None:

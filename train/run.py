@@ -11,6 +11,7 @@ import contextlib
 import io
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,10 +22,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents import DeployCallback, make_vec_env
+from agents.common.deploying import rollout_steps
 from perf_envs.registration import module_of, split_variant
 from perf_envs.validation import check_count, check_number
 from train import provenance, saved_runs
@@ -33,7 +37,7 @@ from train.files import naming, read_text, remove_leftovers, write_bytes, write_
 from train.folders import RESULT, clear, run_folder, settle, workplace
 from train.locks import claimed
 from train.naming import world_name
-from train.recording import EVALUATIONS, EvaluationCallback
+from train.recording import EVALUATIONS, EvaluationCallback, LogCallback
 from train.registry import SHIPPED, find_algorithm
 from train.settings import MAPPING_KEYS, Settings, hyperparameters, resolve_settings
 from train.yaml_files import dump_value, dump_yaml, parse_yaml, read_mapping
@@ -109,7 +113,8 @@ class Run:
         """The command that repeats this run, whatever the shipped settings are by then."""
         others = self._of_others()
         env = f"{others['env_module']}:{self.env}" if "env_module" in others else self.env
-        algo = others.get("algo_entry", self.algo)
+        entry = others.get("algo_entry", "")
+        algo = entry if entry.endswith(f":{self.algo}") else self.algo  # or it would have another name there
         parts = ["python", "-m", "train", "run", "--algo", algo, "--env", env, "--seed", str(self.seed)]
         parts += ["-n", str(self.settings["n_timesteps"]), "--n-envs", str(self.settings["n_envs"])]
         parts += ["--n-evals", str(self.n_evals), "--out", str(self.out)]
@@ -211,11 +216,12 @@ def execute(run: Run, overwrite: bool = True) -> dict[str, Any]:
         evaluations = EvaluationCallback(
             folder / EVALUATIONS, evaluator, settings["n_timesteps"], run.n_evals, deployments
         )
+        log_interval, callbacks = _logging(model, settings)
         start = time.perf_counter()
         model.learn(
             settings["n_timesteps"],
-            callback=[deployments, evaluations],
-            log_interval=_log_interval(model, settings),
+            callback=[deployments, evaluations, *callbacks],
+            log_interval=log_interval,
             progress_bar=run.progress,
         )
         seconds = time.perf_counter() - start
@@ -317,10 +323,12 @@ def _round_steps(settings: Settings) -> int | None:
     return None if settings["round_length"] is None else settings["round_length"] * settings["n_envs"]
 
 
-def _log_interval(model: BaseAlgorithm, settings: Settings) -> int:
-    """Return the number of rollouts between two lines of ``progress.csv``."""
-    rollout = settings["n_envs"] * int(getattr(model, "n_steps", 1))
-    return max(1, int(settings["n_timesteps"] // rollout // _LOG_LINES))
+def _logging(model: BaseAlgorithm, settings: Settings) -> tuple[int, list[BaseCallback]]:
+    """Return what makes a model write about ``_LOG_LINES`` lines: the argument of ``learn``, and callbacks."""
+    every = max(1, int(settings["n_timesteps"] // rollout_steps(model) // _LOG_LINES))
+    if isinstance(model, OffPolicyAlgorithm):  # for these the argument is a number of episodes
+        return sys.maxsize, [LogCallback(every)]
+    return every, []
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from gymnasium.vector import AutoresetMode
 from agents import PePG, make_vec_env
 from perf_envs import LinearPricingProblem, gaussian_policy
 from perf_envs.worlds.linear_pricing.env import LinearPricing
+from tests.train.short_runs import TINY, tiny_settings
 from tests.worlds import ALL_WORLDS, CONTINUOUS_WORLDS
 from train.bench import BenchReport, longest_first, plan_runs, run_bench
 from train.cli import main
@@ -36,8 +37,6 @@ from train.tuning.spaces import read_space
 ID, SOFTMAX = "LinearPricing-v0", "SoftmaxPeMDP-v0"
 #: A market in which nothing is symmetric.
 TWO = {"n_products": 2, "base_demand": [4.0, 3.0], "shift": [1.0, 0.4], "price_low": 0.5, "horizon": 7, "gamma": 0.9}
-OFF_POLICY = {"n_steps": 1, "train_freq": 8, "learning_starts": 8, "batch_size": 8, "buffer_size": 64}
-TINY = {"n_envs": 4, "n_steps": 8, "round_length": 8, "n_timesteps": 64}
 ALGOS, ENVS = ("pepg", "rr"), (ID, SOFTMAX)
 
 
@@ -53,7 +52,7 @@ def some_policy(seed: int = 0) -> np.ndarray:
     return np.stack([rng.uniform(-1.2, 0.8, (7, 2)), rng.uniform(0.0, 2.0, (7, 2))])
 
 
-# -- judging ---------------------------------------------------------------------------------------------------------
+# -- what policies are worth -----------------------------------------------------------------------------------------
 
 
 def test_played_returns_agree_with_the_closed_form() -> None:
@@ -93,13 +92,14 @@ def test_the_uniform_value_is_what_uniform_actions_earn_once_the_market_has_seen
 
 def test_the_optimal_price_has_no_gap_and_the_stable_price_no_stability_gap() -> None:
     problem = problem_of(**TWO, price_high=8.0)
-    for price, gap in ((problem.optimal_price, "optimality"), (problem.stable_price, "stability")):
-        policy = problem.policies.read(price.numpy())
+    for price, has_no in ((problem.optimal_price, "optimality gap"), (problem.stable_price, "stability gap")):
+        mean = np.tile(problem.actions(price.numpy()), (7, 1))
+        policy = problem.policies.from_array(np.stack([mean, np.zeros_like(mean)]))
         gaps = {
-            "optimality": problem.best_known().value - problem.value(policy),
-            "stability": problem.stability_gap(policy),
+            "optimality gap": problem.best_known().value - problem.value(policy),
+            "stability gap": problem.stability_gap(policy),
         }
-        assert gaps.pop(gap) == pytest.approx(0.0, abs=1e-9)
+        assert gaps.pop(has_no) == pytest.approx(0.0, abs=1e-9)
         assert all(other > 1.0 for other in gaps.values())
 
 
@@ -108,8 +108,7 @@ def test_the_optimal_price_has_no_gap_and_the_stable_price_no_stability_gap() ->
 
 @pytest.mark.parametrize("algo", [name for name in ALGORITHMS if applies(name, ID)])
 def test_every_algorithm_that_applies_trains_with_its_settings(tmp_path: Path, algo: str) -> None:
-    overrides = {**TINY, **(OFF_POLICY if algo in ("sac", "tqc", "td3") else {}), "env_kwargs": TWO}
-    run = plan_run(algo, ID, 0, overrides=overrides, out=tmp_path, n_evals=2)
+    run = plan_run(algo, ID, 0, overrides={**tiny_settings(algo), "env_kwargs": TWO}, out=tmp_path, n_evals=2)
     result = execute(run)
     assert result["steps"] == 64
     assert result["deployments"] == 2
@@ -254,7 +253,7 @@ def test_a_benchmark_leaves_out_what_does_not_apply_and_is_complete(
     assert (plan.algos, plan.envs) == (ALGOS, ENVS)
     assert not (made / "failures.csv").exists()
     html = (made / "report.html").read_text()
-    assert f"RR does not apply in {ID}: it cannot take actions of that kind." in html
+    assert f"RR does not apply in {ID}: it needs finitely many states and actions." in html
     assert "failed and" not in html
     assert "Mean posted price in every period" in html
     assert (made / "plots" / f"{ID}_policies.png").is_file()
@@ -276,12 +275,12 @@ def test_merged_folders_lack_nothing(made: Path, tmp_path: Path) -> None:
     assert (plan.algos, plan.envs) == (ALGOS, ENVS)
     assert (tmp_path / "all" / "results.csv").read_bytes() == (made / "results.csv").read_bytes()
     assert not (tmp_path / "all" / "failures.csv").exists()
-    assert "does not apply" not in report_of(tmp_path / "all"), "nobody asked for more than there is"
+    assert f"RR does not apply in {ID}" in report_of(tmp_path / "all")
 
 
-def test_those_without_any_run_are_not_said_not_to_apply_and_none_where_all_do(made: Path) -> None:
+def test_several_that_do_not_apply_are_named_together_and_none_where_all_do(made: Path) -> None:
     (made / "bench.yaml").write_text(Plan.product(("rga", "pepg", "rr"), ENVS, (0,)).dump())
-    assert f"RR does not apply in {ID}: it cannot take actions of that kind." in report_of(made)
+    assert f"rga and RR do not apply in {ID}: they need finitely many" in report_of(made)
     (made / "bench.yaml").write_text(Plan.product(ALGOS, (SOFTMAX,), (0,)).dump())
     assert "not apply" not in report_of(made)
 

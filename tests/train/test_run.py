@@ -18,6 +18,7 @@ from agents import PePG
 from perf_envs import exact
 from perf_envs.worlds.pricing.env import PerformativePricing
 from tests.precision import SINGLE
+from tests.train.short_runs import TINY, tiny_settings
 from train.cli import main
 from train.commands import describe
 from train.fitting import applies
@@ -28,16 +29,10 @@ from train.yaml_files import read_mapping
 
 PRICING = "PerformativePricing-v0"
 FILES = ["command.txt", "config.yaml", "evaluations.csv", "meta.json", "model.zip", "policy.npy", "progress.csv"]
-#: Two rollouts each.
-TINY = {"n_envs": 4, "n_steps": 8, "round_length": 8, "n_timesteps": 64}
-#: What it takes for the algorithms that learn from several rollouts to learn from two.
-OFF_POLICY = {"n_steps": 1, "train_freq": 8, "learning_starts": 8, "batch_size": 8, "buffer_size": 64}
-TWO_ROLLOUTS = {"drr": {"k": 2}, "mdrr": {"k": 2}, "zofw": {"n_directions": 1}}
-TWO_ROLLOUTS |= dict.fromkeys(("dqn", "qrdqn"), OFF_POLICY)
 
 
 def tiny(out: Path, algo: str = "pepg", seed: int = 0, **overrides: Any) -> Run:
-    settings = {**TINY, **TWO_ROLLOUTS.get(algo, {}), **overrides}
+    settings = {**tiny_settings(algo), **overrides}
     return plan_run(algo, PRICING, seed, overrides=settings, out=out, n_evals=3)
 
 

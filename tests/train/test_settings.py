@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from agents.common.schedules import PiecewiseLinear
-from tests.worlds import TABULAR_WORLDS
+from tests.worlds import ALL_WORLDS, TABULAR_WORLDS
 from train.fitting import applies
 from train.registry import ALGORITHMS, CONFIGS, SHIPPED, find_algorithm
 from train.settings import hyperparameters, parse_assignments, resolve_settings
@@ -22,11 +22,8 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
-@pytest.mark.parametrize("env", TABULAR_WORLDS)
+@pytest.mark.parametrize(("algo", "env"), [pair for pair in itertools.product(SHIPPED, ALL_WORLDS) if applies(*pair)])
 def test_every_shipped_file_is_valid(algo: str, env: str) -> None:
-    if not applies(algo, env):
-        pytest.skip("it cannot act there")
     settings = resolve_settings(algo, env)
     assert settings["n_envs"] >= 1
     assert settings["n_timesteps"] >= 1
