@@ -30,7 +30,7 @@ def test_the_python_of_the_readme_runs_from_top_to_bottom(capsys):
 def test_the_commands_of_the_readme_are_understood(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("python -m train")]
-    run, bench, variants, suite, plot, study, tune = (shlex.split(command)[3:] for command in commands)
+    run, bench, variants, suite, plot, study, tune, evaluate, listing = (shlex.split(line)[3:] for line in commands)
     run[run.index("200000")] = "2048"
     assert main(run) == 0
     assert "performative value J" in capsys.readouterr().out
@@ -43,6 +43,11 @@ def test_the_commands_of_the_readme_are_understood(tmp_path, monkeypatch, capsys
     assert (tmp_path / "results/x/report.html").exists()
     assert main([*study, "--seeds", "2", "-n", "20", "--jobs", "1"]) == 0
     assert (tmp_path / "results/studies/convergence").is_dir()
+    capsys.readouterr()
+    assert main(evaluate) == 0
+    assert "performative value J" in capsys.readouterr().out
+    assert main(listing) == 0
+    assert "uses the response map" in capsys.readouterr().out
     tune[tune.index("--trials") + 1] = tune[tune.index("--seeds") + 1] = "1"
     assert main([*tune, "-n", "64", "--jobs", "1"]) == 0
     assert (tmp_path / "results/tuning/pepg.yaml").exists()

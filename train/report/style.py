@@ -69,7 +69,7 @@ def _look(index: int) -> Look:
     turn = max(index - 1, 0) // (len(PALETTE) - 1)
     return Look(
         PALETTE[0] if index == 0 else PALETTE[1 + (index - 1) % (len(PALETTE) - 1)],
-        MARKERS[(index + 3 * turn) % len(MARKERS)],
+        MARKERS[(index + 2 * turn) % len(MARKERS)],
         LINES[(index + 2 * turn) % len(LINES)],
     )
 
