@@ -200,7 +200,7 @@ class _Uniform(AskedPolicy):
         space = self.action_space
         if isinstance(space, gym.spaces.Discrete):
             return np.full(int(space.n), 1.0 / int(space.n))
-        low, high = space.low, space.high  # type: ignore[attr-defined]
+        low, high = space.low, space.high
         return (low + high) / 2.0, (high - low) / np.sqrt(12.0)
 
     def sample(self, observations: Any, rng: np.random.Generator) -> NDArray[Any]:
@@ -209,7 +209,7 @@ class _Uniform(AskedPolicy):
         if isinstance(space, gym.spaces.Discrete):
             return super().sample(observations, rng)
         n_agents = count_observations(observations)
-        drawn = rng.uniform(space.low, space.high, (n_agents, *space.shape))  # type: ignore[attr-defined, misc]
+        drawn = rng.uniform(space.low, space.high, (n_agents, *space.shape))
         return drawn.astype(space.dtype)
 
 

@@ -238,7 +238,8 @@ def register_algorithm(
 
     Raises:
         ValueError: the name cannot be a folder's, or is taken by another class or a shipped algorithm; ``entry`` is no
-            class with ``learn``, ``variant_of`` is not registered, or a file does not exist. Nothing is registered then.
+            class with ``learn``, ``variant_of`` is not registered, or a file does not exist. Nothing is registered
+            then.
     """
     _check_name(name)
     if name in SHIPPED:
