@@ -52,8 +52,8 @@ PACKAGES = {
     "deep": (["agents/deep"], ["agents/deep"]),
     "retraining": (["agents/retraining"], ["agents/retraining"]),
     "statistics": (
-        ["train/report/statistics.py", "train/judges.py", "train/evaluation.py"],
-        ["train/test_statistics.py", "train/test_evaluation.py", "train/test_judges.py", "train/test_continuous*.py"],
+        ["train/report/statistics.py", "train/evaluators.py", "train/evaluation.py"],
+        ["train/test_statistics.py", "train/test_evaluation.py", "train/test_continuous*.py"],
     ),
 }
 

@@ -33,7 +33,7 @@ from agents.retraining import (
     stability_bound,
 )
 from perf_envs import WORLDS, PerformativeEnv
-from train.report.style import INK, LINES, MARKERS, PALETTE, drawing, new_figure
+from train.report.styles import INK, LINES, MARKERS, PALETTE, drawing, new_figure
 
 #: Worlds with finitely many states and actions.
 TABULAR = [env_id for env_id in WORLDS if isinstance(gym.make(env_id).unwrapped, PerformativeEnv)]

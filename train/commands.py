@@ -15,8 +15,8 @@ from train.foreign import Evaluation, read_foreign
 from train.naming import named
 from train.options import DEFAULT_ALGOS, DEFAULT_ENVS, STUDIES, BenchCommand, EvaluateCommand, RunCommand, StudyCommand
 from train.plans import Block, Plan, read_suite
+from train.plot import plot
 from train.registry import use_files
-from train.report.plot import plot
 from train.results import read_plan, write_results
 from train.run import Run, execute, plan_run
 from train.settings import parse_assignments

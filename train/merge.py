@@ -12,7 +12,7 @@ from train.files import write_text
 from train.folders import ERROR, RESULT, beside, settle
 from train.locks import at_work_in, awaited
 from train.plans import PLAN, Block, Key, Plan
-from train.report.summary import group
+from train.report.data import group
 from train.results import (
     NOT_REPEATED,
     read_failures,

@@ -112,7 +112,7 @@ class PlotCommand:
 
     def run(self, line: str) -> int:
         """Draw."""
-        from train.report.plot import plot
+        from train.plot import plot
 
         plot(self.out)
         return 0
@@ -166,7 +166,7 @@ class MergeCommand:
     def run(self, line: str) -> int:
         """Copy, then draw."""
         from train.merge import merge
-        from train.report.plot import plot
+        from train.plot import plot
 
         merge(self.out, self.folders, line)
         plot(self.out)

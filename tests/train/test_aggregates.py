@@ -9,19 +9,19 @@ from rich.console import Console
 from rliable import library, metrics
 
 from tests.train.conftest import save_run, write_bench
+from train.plot import plot
 from train.report.ablations import ablation_findings, comparisons
-from train.report.aggregate_findings import group_findings
-from train.report.aggregate_tables import aggregate_table, score_matrix
-from train.report.aggregates import groups
-from train.report.curves import learning_curves
-from train.report.findings import findings, tally
+from train.report.data import read_bench
+from train.report.figures.curves import learning_curves
+from train.report.group_findings import group_findings
+from train.report.group_tables import aggregate_table, score_matrix
+from train.report.groups import groups
 from train.report.intervals import interval
 from train.report.names import KNOWN, world_groups
-from train.report.plot import plot
 from train.report.resampling import RESAMPLES, draws
 from train.report.statistics import aggregate, average_improvement, performance_profile
-from train.report.style import looks
-from train.report.summary import read_bench
+from train.report.styles import looks
+from train.report.world_findings import findings, tally
 
 PRICING, GRID = "PerformativePricing-v0", "PerformativeGridWorld-v0"
 STRONG, WEAK = f"{PRICING}@strong", f"{PRICING}@weak"

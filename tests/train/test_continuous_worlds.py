@@ -25,10 +25,10 @@ from train.fitting import applies
 from train.merge import merge
 from train.plans import Plan
 from train.registry import ALGORITHMS, SPACES
-from train.report.facts import left_out
+from train.report.budget import left_out
+from train.report.data import read_bench
 from train.report.linear_pricing_figure import draw_prices
-from train.report.style import new_figure
-from train.report.summary import read_bench
+from train.report.styles import new_figure
 from train.results import read_plan
 from train.run import execute, plan_run
 from train.settings import hyperparameters, resolve_settings

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from train.report.findings import findings
-from train.report.plot import plot
+from train.plot import plot
+from train.report.data import read_bench
 from train.report.statistics import Lead
-from train.report.summary import read_bench
 from train.report.table import Row, Table
-from train.report.tables import world_table
+from train.report.world_findings import findings
+from train.report.world_tables import world_table
 
 PRICING = "PerformativePricing-v0"
 VALUES = {
@@ -209,7 +209,7 @@ def test_a_file_of_a_run_that_cannot_be_read_is_named(save_bench, name: str, spo
 
 
 def test_plotting_imports_nothing_that_trains() -> None:
-    program = "import sys, train.report.plot; print([m for m in ('agents', 'stable_baselines3') if m in sys.modules])"
+    program = "import sys, train.plot; print([m for m in ('agents', 'stable_baselines3') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -16,7 +16,7 @@ from perf_envs.worlds.pricing.env import PerformativePricing
 from train.bench import plan_runs, run_bench
 from train.cli import main
 from train.plans import Plan
-from train.report.summary import read_bench
+from train.report.data import read_bench
 from train.run import execute, plan_run
 
 PRICING = "PerformativePricing-v0"

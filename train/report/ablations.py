@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from train.report.data import AlgorithmResults, Bench, WorldResults, seeds_of
 from train.report.statistics import SEEDS_TO_DECIDE, Estimate, probability_of_improvement
-from train.report.summary import AlgorithmResults, Bench, WorldResults, seeds_of
 from train.report.table import Cell, Row, Table
 from train.report.words import listing, number, percent
 

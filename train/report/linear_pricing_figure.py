@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from perf_envs.worlds.linear_pricing.env import LinearPricing
 from perf_envs.worlds.linear_pricing.response import Market
-from train.report.style import INK, PALETTE
+from train.report.styles import INK, PALETTE
 
 #: How the prices of the closed forms are drawn.
 _OPTIMAL, _STABLE = (0, (5, 3)), (0, (1, 2))

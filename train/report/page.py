@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from train.report.section import Report
+from train.report.document import Report
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

@@ -14,7 +14,7 @@ from perf_envs import PerformativeMDP
 from perf_envs.validation import check_count
 from train.engines import check_engine, in_parallel
 from train.report.statistics import Estimate, estimate_curve, estimate_iqm
-from train.report.style import INK, PALETTE, drawing, new_figure
+from train.report.styles import INK, PALETTE, drawing, new_figure
 from train.report.words import written
 from train.studies.claims import FAILS, HOLDS, UNDECIDED, Claim, is_below
 from train.studies.page import StudyPage

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from train import provenance
 from train.files import write_all
 from train.locks import at_work_in
-from train.report.section import to_svg
+from train.report.document import to_svg
 from train.studies.claims import Claim
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from train.report.resampling import Floats
 from train.report.statistics import SEEDS_TO_DECIDE, Estimate, estimate_iqm, estimate_spread
-from train.report.style import INK, PALETTE, drawing, new_figure
+from train.report.styles import INK, PALETTE, drawing, new_figure
 from train.report.words import listing, number, written
 from train.studies.claims import HOLDS, Claim, is_largest
 from train.studies.definitions import RESPONSES, STABILITY_SEEKING, STANDARD, Level, SampledStudy

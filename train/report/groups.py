@@ -7,10 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
+from train.report.data import Bench, WorldResults
 from train.report.names import OURS, world_groups
 from train.report.resampling import Floats
 from train.report.statistics import Aggregate, Estimate, aggregate, average_improvement
-from train.report.summary import Bench, WorldResults
 
 #: Title of the worlds of a group in which nobody is missing.
 COMPLETE = "{}, where every method took part"

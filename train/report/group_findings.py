@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from train.report.aggregates import Entrant, Group, Improvement
-from train.report.findings import compared
+from train.report.groups import Entrant, Group, Improvement
 from train.report.statistics import SEEDS_TO_DECIDE, Estimate
 from train.report.words import all_or_listing, counted, listing, written
+from train.report.world_findings import compared
 
 _EVEN = Estimate(0.5, 0.5, 0.5)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from train.report.section import Report, Section
+from train.report.document import Report, Section
 
 PLOTS = "plots"
 

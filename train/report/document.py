@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from PIL import Image
 
-from train.report.style import drawing
+from train.report.styles import drawing
 from train.report.table import Table
 
 #: Signs that need no escape in a data URI between quotes; the colon has one, so that no address looks like a link.

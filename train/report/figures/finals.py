@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from train.report.curves import VALUE_LABEL, Looks, reference_lines
+from train.report.data import AlgorithmResults, WorldResults
+from train.report.figures.curves import VALUE_LABEL, Looks, reference_lines
 from train.report.statistics import Estimate
-from train.report.style import MUTED, Look, new_figure
-from train.report.summary import AlgorithmResults, WorldResults
+from train.report.styles import MUTED, Look, new_figure
 
 _GAPS = ("stability_gap", "optimality_gap")
 

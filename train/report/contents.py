@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from train.report.ablations import ablation_findings, ablation_table, comparisons
-from train.report.aggregate_figures import aggregate_intervals, improvements, performance_profiles
-from train.report.aggregate_findings import group_findings
-from train.report.aggregate_tables import aggregate_table, improvement_table, score_matrix
-from train.report.aggregates import Group, groups
-from train.report.curves import FEW, Looks, learning_curves, moves, value_per_deployment
-from train.report.facts import facts, left_out, unequal
-from train.report.figures import final_values, gaps
-from train.report.findings import findings, tally
+from train.report.budget import facts, left_out, unequal
+from train.report.data import Bench, WorldResults
+from train.report.document import Plot, Report, Section, drawn
+from train.report.figures.curves import FEW, Looks, learning_curves, moves, value_per_deployment
+from train.report.figures.finals import final_values, gaps
+from train.report.figures.groups import aggregate_intervals, improvements, performance_profiles
+from train.report.figures.policies import deployed_policies, has_picture
+from train.report.group_findings import group_findings
+from train.report.group_tables import aggregate_table, improvement_table, score_matrix
+from train.report.groups import Group, groups
 from train.report.names import OURS, slug
-from train.report.policy_figures import deployed_policies, has_picture
-from train.report.section import Plot, Report, Section, drawn
-from train.report.studies import study_sections
-from train.report.style import looks
-from train.report.summary import Bench, WorldResults
-from train.report.tables import effort_table, world_table
+from train.report.styles import looks
+from train.report.world_findings import findings, tally
+from train.report.world_tables import effort_table, world_table
+from train.studies.sections import study_sections
 
 #: Up to so many worlds have their sentences in the overview.
 _FEW_WORLDS = 6

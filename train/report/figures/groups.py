@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from train.report.aggregates import Entrant, Group
-from train.report.curves import FEW, Looks
-from train.report.figures import draw_interval, name_rows
+from train.report.figures.curves import FEW, Looks
+from train.report.figures.finals import draw_interval, name_rows
+from train.report.groups import Entrant, Group
 from train.report.names import OURS, is_main
 from train.report.resampling import Floats
 from train.report.statistics import performance_profile
-from train.report.style import MUTED, new_figure
+from train.report.styles import MUTED, new_figure
 
 _MEASURES = {"iqm": "interquartile mean", "median": "median", "optimality_gap": "optimality gap"}
 #: Scores below this lie left of the profiles.

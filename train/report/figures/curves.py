@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from train.report.data import AlgorithmResults, WorldResults
 from train.report.names import OURS
 from train.report.resampling import Floats
 from train.report.statistics import estimate_curve, iqm
-from train.report.style import COLUMNS, INK, MUTED, Look, new_figure, new_sheet
-from train.report.summary import AlgorithmResults, WorldResults
+from train.report.styles import COLUMNS, INK, MUTED, Look, new_figure, new_sheet
 
 Looks = Mapping[str, Look]
 VALUE_LABEL = "performative value J"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from train.report.aggregates import Group
+from train.report.data import WorldResults
+from train.report.groups import Group
 from train.report.statistics import SEEDS_TO_DECIDE
-from train.report.summary import WorldResults
 from train.report.table import Cell, Row, Table
-from train.report.tables import MARKED
 from train.report.words import counted, listing
+from train.report.world_tables import MARKED
 
 _SCORE = "Normalised scores: 0 is the uniform policy, 1 the best known. "
 

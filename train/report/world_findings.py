@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from train.report.data import AT_OPTIMUM, AlgorithmResults, Bench, WorldResults, seeds_of
 from train.report.names import OURS
 from train.report.statistics import SEEDS_TO_DECIDE, Estimate, Lead
-from train.report.summary import AT_OPTIMUM, AlgorithmResults, Bench, WorldResults, seeds_of
 from train.report.words import all_or_listing, counted, lead, listing, number, percent
 
 #: Share of the way by which a value may lie above the best known and still be the same.

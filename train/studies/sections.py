@@ -9,8 +9,8 @@ import pandas as pd
 
 from train.csv_tables import read_csv
 from train.files import read_text
+from train.report.document import Section, drawn
 from train.report.names import slug
-from train.report.section import Section, drawn
 from train.report.table import words_table
 from train.studies import convergence, sampled
 from train.studies.definitions import SAMPLED

@@ -24,9 +24,9 @@ from perf_envs.worlds.gridworld.env import PerformativeGridWorld
 from perf_envs.worlds.gridworld.grids import MOVES
 from perf_envs.worlds.linear_pricing.env import LinearPricing
 from perf_envs.worlds.pricing.env import PerformativePricing
+from train.report.data import WorldResults
 from train.report.linear_pricing_figure import CAPTION, draw_prices, legend
-from train.report.style import INK, MUTED, RULE, new_figure
-from train.report.summary import WorldResults
+from train.report.styles import INK, MUTED, RULE, new_figure
 from train.report.words import number
 from train.saved_runs import SavedRun
 from train.verification import make_world

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from train.report.data import AlgorithmResults, Bench, WorldResults, advantage
 from train.report.names import OURS
 from train.report.resampling import Floats
 from train.report.statistics import SEEDS_TO_DECIDE
-from train.report.summary import AlgorithmResults, Bench, WorldResults, advantage
 from train.report.table import Cell, Row, Table, words_table
 from train.report.words import lead, number
 

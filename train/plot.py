@@ -9,13 +9,13 @@ from rich.console import Console
 
 from train.files import write_all
 from train.locks import at_work_in
-from train.report.findings import findings
+from train.report.contents import make_report
+from train.report.data import read_bench
 from train.report.page import render_report
-from train.report.plain import PLOTS, to_latex, to_markdown
-from train.report.sections import make_report
-from train.report.style import drawing
-from train.report.summary import read_bench
-from train.report.tables import world_table
+from train.report.render import PLOTS, to_latex, to_markdown
+from train.report.styles import drawing
+from train.report.world_findings import findings
+from train.report.world_tables import world_table
 
 REPORT, SUMMARY, SUMMARY_LATEX = "report.html", "summary.md", "summary.tex"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from train.report.summary import Bench, WorldResults
-from train.report.tables import span
+from train.report.data import Bench, WorldResults
 from train.report.words import counted, listing
+from train.report.world_tables import span
 
 
 def facts(bench: Bench) -> tuple[tuple[str, str], ...]:
