@@ -38,7 +38,7 @@ def test_the_commands_of_the_readme_are_understood(tmp_path, monkeypatch, capsys
     bench[bench.index("--seeds") + 1] = "1"
     assert main([*bench, *small]) == 0
     assert main([*variants, "--algos", "pepg", "--seeds", "1", *small]) == 0
-    assert len(plan_runs(Plan(read_suite(suite[suite.index("--suite") + 1])), tmp_path)) > 1000
+    assert len(plan_runs(Plan(read_suite(suite[suite.index("--suite") + 1]).blocks), tmp_path)) > 1000
     assert main(plot) == 0
     assert (tmp_path / "results/x/report.html").exists()
     assert main([*study, "--seeds", "2", "-n", "20", "--jobs", "1"]) == 0

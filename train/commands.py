@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from perf_envs.validation import check_choice, check_count
@@ -14,7 +15,7 @@ from train.files import write_text
 from train.foreign import Evaluation, read_foreign
 from train.naming import named
 from train.options import DEFAULT_ALGOS, DEFAULT_ENVS, STUDIES, BenchCommand, EvaluateCommand, RunCommand, StudyCommand
-from train.plans import Block, Plan, read_suite
+from train.plans import Block, Plan, Suite, read_suite
 from train.plot import plot
 from train.registry import use_files
 from train.results import read_plan, write_results
@@ -145,10 +146,10 @@ def _length(result: Mapping[str, Any]) -> str:
 def bench(command: BenchCommand, line: str) -> int:
     """Make the runs of a benchmark that are missing, then plots and report."""
     try:
-        blocks = _blocks(command)
-        if command.configs is not None:
-            use_files(dict.fromkeys(algo for block in blocks for algo in block.algos), command.configs)
-        plan = Plan(blocks, line, command.n_timesteps, command.n_evals)
+        suite = _suite(command)
+        plan = Plan(suite.blocks, line, command.n_timesteps, command.n_evals)
+        for configs in (suite.configs, command.configs):
+            use_files(plan.algos, configs)
         runs = plan_runs(plan, command.out)
     except ValueError as error:
         if command.suite is None or str(command.suite) in str(error):
@@ -161,17 +162,18 @@ def bench(command: BenchCommand, line: str) -> int:
     return 1 if report.failures else 0
 
 
-def _blocks(command: BenchCommand) -> tuple[Block, ...]:
-    """Return what a benchmark is to run: those of a suite, or one block of what the options name."""
+def _suite(command: BenchCommand) -> Suite:
+    """Return what a benchmark is to run: a suite, or one block of what the options name."""
     if command.suite is not None:
         given = [name for name in ("algos", "envs", "seeds") if getattr(command, name) is not None]
         if given or command.quick:
             raise ValueError(f"suite {command.suite} says itself what is run: leave {', '.join(given) or 'quick'} out")
-        return tuple(named(block) for block in read_suite(command.suite))
+        suite = read_suite(command.suite)
+        return replace(suite, blocks=tuple(named(block) for block in suite.blocks))
     seeds = command.seeds if command.seeds is not None else (QUICK_SEEDS if command.quick else SEEDS)
     algos = DEFAULT_ALGOS if command.algos is None else command.algos
     envs = DEFAULT_ENVS if command.envs is None else command.envs
-    return (named(Block(algos, envs, tuple(range(check_count("seeds", seeds))))),)
+    return Suite((named(Block(algos, envs, tuple(range(check_count("seeds", seeds))))),))
 
 
 def study(command: StudyCommand, line: str) -> int:

@@ -125,10 +125,24 @@ def _checked(plan: Plan) -> Plan:
     return plan
 
 
-def read_suite(name: str) -> tuple[Block, ...]:
-    """Return the blocks of a suite: a shipped one by name, or a file of the user's that ends in ``.yaml``.
+@dataclass(frozen=True)
+class Suite:
+    """Several blocks in a file.
 
-    A suite has a list ``blocks`` of mappings with ``algos``, ``envs`` and ``seeds``, their number.
+    Attributes:
+        blocks: what is to be run.
+        configs: a folder with settings on top of those that the algorithms have, ``ALGO.yaml``; ``None`` for none.
+    """
+
+    blocks: tuple[Block, ...]
+    configs: Path | None = None
+
+
+def read_suite(name: str) -> Suite:
+    """Return a suite: a shipped one by name, or a file of the user's that ends in ``.yaml``.
+
+    A suite has a list ``blocks`` of mappings with ``algos``, ``envs`` and ``seeds``, their number, and may have
+    ``configs``, a folder, which is looked for beside the file.
 
     Raises:
         ValueError: there is no such suite, or it is not valid.
@@ -139,11 +153,15 @@ def read_suite(name: str) -> tuple[Block, ...]:
     path = Path(name) if is_file else SUITES / f"{check_choice(what, name, shipped)}.yaml"
     data = read_mapping(path)
     for key in data:
-        check_choice(f"{path}: key", key, ["blocks"])
+        check_choice(f"{path}: key", key, ["blocks", "configs"])
     blocks = data.get("blocks")
     if not isinstance(blocks, list) or not blocks:
         raise ValueError(f"{path}: blocks must be a list of mappings with algos, envs and seeds, got {blocks!r}")
-    return tuple(_read_block(block, f"{path}, block {index}") for index, block in enumerate(blocks, start=1))
+    configs = data.get("configs")
+    if configs is not None and not isinstance(configs, str):
+        raise ValueError(f"{path}: configs must be a folder, got {configs!r}")
+    read = tuple(_read_block(block, f"{path}, block {index}") for index, block in enumerate(blocks, start=1))
+    return Suite(read, None if configs is None else path.parent / configs)
 
 
 def _read_block(block: Any, where: str) -> Block:

@@ -7,8 +7,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from agents import make_vec_env
+from perf_envs import Shift
 from perf_envs.policies import AskedPolicy
 from train.evaluation import Returns
 
@@ -18,12 +20,20 @@ Floats = NDArray[np.float64]
 _N_ENVS = 20
 #: Steps after which an episode is left.
 _MAX_STEPS = 10_000
+#: Deployments after which an environment is taken to have responded in full ...
+_MAX_DEPLOYMENTS = 200
+#: ... or when it moves by less than this share of its first move.
+_AT_REST = 1e-3
 
 
 def played_returns(
     env: str, env_kwargs: dict[str, Any], policy: AskedPolicy, seed: int, n_episodes: int, gamma: float
 ) -> Returns:
     """Deploy a policy and play it, as many episodes in each of a few sub-environments.
+
+    Sub-environments that are copies have each its own response, and its chance if it has any: then returns have a row
+    for each of them, and standard errors are those of the means of the rows. An environment that says how far it moves
+    is deployed to until it comes to rest: it may adapt gradually.
 
     Args:
         env: id of the environment.
@@ -42,7 +52,7 @@ def played_returns(
         if venv.has_attr("set_deployment"):
             venv.env_method("set_deployment", "declared")
         observations = venv.reset()
-        venv.env_method("deploy", policy)
+        _deploy_in_full(venv, policy)
         games = [_Game(gamma, -(-n_episodes // n_envs)) for _ in range(n_envs)]
         rng = np.random.default_rng((seed, 1))
         while any(game.is_on for game in games):
@@ -51,11 +61,28 @@ def played_returns(
                 game.step(float(reward), bool(done), bool(info.get("TimeLimit.truncated", False)))
     finally:
         venv.close()
-    plain = np.array([value for game in games for value in game.plain])
-    discounted = np.array([value for game in games for value in game.discounted])
+    rows = (n_envs, -1) if isinstance(venv.unwrapped, DummyVecEnv) else (1, -1)
+    plain = np.array([game.plain for game in games]).reshape(rows)
+    discounted = np.array([game.discounted for game in games]).reshape(rows)
     # What a time limit cuts off is not known: there is no bound of the rewards.
     rest = None if any(game.was_cut for game in games) else 0.0
-    return Returns(plain[None], discounted[None], rest, gym.spec(env).max_episode_steps)
+    return Returns(plain, discounted, rest, gym.spec(env).max_episode_steps)
+
+
+def _deploy_in_full(venv: VecEnv, policy: AskedPolicy) -> None:
+    """Deploy a policy until no environment moves any more; one whose response is drawn never comes to rest."""
+    first = before = _distance(venv.env_method("deploy", policy))
+    for _ in range(_MAX_DEPLOYMENTS - 1 if first > 0.0 else 0):
+        moved = _distance(venv.env_method("deploy", policy))
+        if not _AT_REST * first < moved < before:
+            break
+        before = moved
+
+
+def _distance(shifts: list[Any]) -> float:
+    """Return how far the environment has moved that has moved farthest, 0 where they do not say."""
+    told = [shift for shift in shifts if isinstance(shift, Shift)]
+    return max((max(abs(shift.transition), abs(shift.reward)) for shift in told), default=0.0)
 
 
 class _Game:

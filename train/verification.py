@@ -76,8 +76,9 @@ def make_world(run: SavedRun) -> Any:
     path = run.folder / "config.yaml"
     try:
         module = run.config.get("env_module")
-        env_id = split_variant(run.result["env"])[0]
-        import_world(env_id if module is None else f"{module}:{env_id}")
+        name = run.result["env"]
+        import_world(name if module is None else f"{module}:{name}")  # before it is asked for its variants
+        env_id = split_variant(name)[0]
         env = gym.make(env_id, **run.config.get("env_kwargs", {})).unwrapped
     except (TypeError, ValueError, gym.error.Error) as error:
         raise ValueError(f"{path}: the world {run.result['env']!r} cannot be made: {error}") from None

@@ -188,7 +188,7 @@ def test_a_suite_is_several_blocks_and_every_run_is_made_once(tmp_path: Path) ->
     both = "{algos: [pepg, a2c], envs: [PerformativePricing-v0], seeds: 1}"
     one = "{algos: [pepg], envs: [PerformativePricing-v0, PerformativePricing-v0@weak], seeds: 2}"
     suite.write_text(f"blocks:\n- {both}\n- {one}\n")
-    plan = Plan(read_suite(str(suite)), n_timesteps=64)
+    plan = Plan(read_suite(str(suite)).blocks, n_timesteps=64)
     keys = [("PerformativePricing-v0", "pepg", 0), ("PerformativePricing-v0", "pepg", 1)]
     keys += [("PerformativePricing-v0", "a2c", 0)]
     keys += [("PerformativePricing-v0@weak", "pepg", 0), ("PerformativePricing-v0@weak", "pepg", 1)]
