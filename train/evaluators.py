@@ -19,6 +19,7 @@ from perf_envs.problem import Problem
 from perf_envs.registration import WORLDS
 from train.evaluation import N_EPISODES, Returns, rollout_returns
 from train.played import played_returns
+from train.settings import check_registered
 
 Figures = dict[str, float | None]
 
@@ -44,8 +45,9 @@ class World:
         """Make one of its environments.
 
         Raises:
-            ValueError: it does not take its arguments, or cannot be deployed to.
+            ValueError: there is no such world, it does not take its arguments, or it cannot be deployed to.
         """
+        check_registered(self.id)
         try:
             env = gym.make(self.id, disable_env_checker=True, **self.env_kwargs)
         except TypeError as error:

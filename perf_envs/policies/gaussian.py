@@ -169,7 +169,7 @@ def check_table(name: str, value: Any, shape: tuple[int, ...]) -> Floats:
 
 
 def _squashed_mean(network: Any, observations: NDArray[Any]) -> Floats:
-    """Return ``E[tanh(x)]`` for the Gaussian ``x`` of a policy such as that of SAC, ``[Q, d]``.
+    """Return the mean action, ``E[tanh(x)]`` in the range of the actions, for the Gaussian ``x`` of a policy as SAC's.
 
     The trapezoidal rule converges faster than any power of its step here: with 801 points between -9 and 9 standard
     deviations it is exact to rounding up to deviations of about 10.
@@ -177,12 +177,14 @@ def _squashed_mean(network: Any, observations: NDArray[Any]) -> Floats:
     with asking(network, FORMS), torch.no_grad():
         network.set_training_mode(False)
         inputs, _ = network.obs_to_tensor(observations)
-        mean, log_std, _ = network.actor.get_action_dist_params(inputs)
+        mean, log_std, given = network.actor.get_action_dist_params(inputs)
+        # With state-dependent exploration, log_std are weights of what the network makes of the observation.
+        std = network.actor.action_dist.proba_distribution(mean, log_std, **given).distribution.stddev
     points = np.linspace(-9.0, 9.0, 801)
     weights = np.exp(-0.5 * points**2)
-    means, deviations = mean.double().cpu().numpy()[..., None], log_std.double().exp().cpu().numpy()[..., None]
+    means, deviations = mean.double().cpu().numpy()[..., None], std.double().cpu().numpy()[..., None]
     squashed: Floats = np.tanh(means + deviations * points) @ (weights / weights.sum())
-    return squashed
+    return network.unscale_action(squashed)  # type: ignore[no-any-return]
 
 
 def _network_gaussian(policy: Any, observations: NDArray[Any]) -> tuple[Any, Any]:

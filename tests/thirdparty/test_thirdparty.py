@@ -76,6 +76,21 @@ def test_who_asks_for_the_response_map_is_reported_as_using_it_whatever_the_clas
     assert table.loc[("Crowd-v0", "pepg"), "uses_response_map"]
 
 
+def test_a_suite_names_modules_and_a_folder_of_settings_and_is_plotted_by_a_process_that_knows_neither(tmp_path):
+    (tmp_path / "suites" / "settings").mkdir(parents=True)
+    (tmp_path / "suites" / "settings" / "Honest.yaml").write_text("n_steps: 4\n")
+    block = "{algos: ['own_algorithm:Honest', pepg], envs: ['own_world:Crowd-v0@bold'], seeds: 1}"
+    (tmp_path / "suites" / "mine.yaml").write_text(f"configs: settings\nblocks: [{block}]\n")
+    short = ["-n", "512", "--n-evals", "2", "--jobs", "1", "--out", "out"]
+    run("-m", "train", "bench", "--suite", "suites/mine.yaml", *short, cwd=tmp_path)
+    config = (tmp_path / "out" / "Honest" / "Crowd-v0@bold" / "seed_0" / "config.yaml").read_text()
+    assert "n_steps: 4" in config
+    report = tmp_path / "out" / "report.html"
+    report.unlink()
+    run("-m", "train", "plot", "out", cwd=tmp_path)
+    assert "Crowd-v0@bold" in report.read_text()
+
+
 def test_a_run_is_repeated_by_its_command(compared):
     folder = compared / "out" / "Honest" / "Crowd-v0" / "seed_0"
     command = (folder / "command.txt").read_text().split()

@@ -209,6 +209,7 @@ def test_a_suite_is_several_blocks_and_every_run_is_made_once(tmp_path: Path) ->
         ("blocks: [{algos: [ppo, ppo], envs: [X], seeds: 1}]", "block 1: algos must be one or more different"),
         ("blocks: [{algos: [ppo], envs: [X], seeds: 1}]\nn_timesteps: 300", "mine.yaml: key .* got 'n_timesteps'"),
         ("blokcs: []", "did you mean 'blocks'"),
+        ("blocks: [{algos: [ppo], envs: [X], seeds: 1}]\nconfigs: 3", "configs must be a folder, got 3"),
     ],
 )
 def test_bad_suites_are_rejected(text: str, said: str, tmp_path: Path) -> None:
@@ -216,6 +217,16 @@ def test_bad_suites_are_rejected(text: str, said: str, tmp_path: Path) -> None:
     suite.write_text(text)
     with pytest.raises(ValueError, match=said):
         read_suite(str(suite))
+
+
+def test_settings_of_a_suite_lie_beside_it(tmp_path: Path) -> None:
+    suite = tmp_path / "mine.yaml"
+    block = "{algos: [ppo], envs: [PerformativePricing-v0], seeds: 1}"
+    suite.write_text(f"configs: settings/of_mine\nblocks: [{block}]\n")
+    assert read_suite(str(suite)).configs == tmp_path / "settings" / "of_mine"
+    suite.write_text(f"configs: {tmp_path / 'elsewhere'}\nblocks: [{block}]\n")
+    assert read_suite(str(suite)).configs == tmp_path / "elsewhere"
+    assert read_suite("reference").configs is None
 
 
 def test_a_suite_that_is_not_shipped_is_named() -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from train.bench import BenchReport
 from train.cli import main
 from train.options import COMMANDS, option_names
+from train.registry import ALGORITHMS, SHIPPED
+from train.run import Run
 
 PRICING = "PerformativePricing-v0"
 #: Arguments without a name.
@@ -93,6 +96,34 @@ def test_a_misspelt_key_in_a_file_names_file_and_key(tmp_path: Path, capsys: pyt
     assert "mine.yaml" in shown
     assert "'n_setps'" in shown
     assert "did you mean 'n_steps'" in shown
+
+
+def test_settings_on_the_command_line_come_over_those_of_a_suite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ppo", "a2c"):  # put back afterwards
+        monkeypatch.setitem(ALGORITHMS, name, SHIPPED[name])
+    for folder, text in (("suite", "n_steps: 4\nn_epochs: 2\n"), ("mine", "n_steps: 8\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "ppo.yaml").write_text(text)
+    suite = tmp_path / "mine.yaml"
+    suite.write_text(f"configs: suite\nblocks: [{{algos: [ppo, a2c], envs: [{PRICING}], seeds: 1}}]")
+    planned: list[Run] = []
+    report = BenchReport(0, 0, ())
+    monkeypatch.setattr("train.commands.run_bench", lambda runs, *args, **kwargs: planned.extend(runs) or report)
+    monkeypatch.setattr("train.commands.plot", lambda out: None)
+    assert main(["bench", "--suite", str(suite), "--configs", str(tmp_path / "mine")]) == 0
+    assert (planned[0].settings["n_steps"], planned[0].settings["n_epochs"]) == (8, 2)
+    assert "n_epochs" not in planned[1].settings
+
+
+def test_a_suite_whose_settings_are_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite = tmp_path / "mine.yaml"
+    suite.write_text(f"configs: nowhere\nblocks: [{{algos: [ppo], envs: [{PRICING}], seeds: 1}}]")
+    assert main(["bench", "--suite", str(suite), "--out", str(tmp_path / "b")]) == 2
+    shown = capsys.readouterr().err
+    assert f"suite {suite}: configs must be a folder with ppo.yaml" in shown
+    assert str(tmp_path / "nowhere") in shown
 
 
 def test_a_misspelt_algorithm_in_a_suite_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

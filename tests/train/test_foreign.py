@@ -16,7 +16,6 @@ import train
 from agents import NPG, PePG, make_vec_env
 from agents.common.reading import read_policy
 from tests.train import strangers
-from tests.train.short_runs import TINY
 from train.bench import plan_runs, run_bench
 from train.cli import main
 from train.foreign import Evaluation, ForeignPolicy, read_foreign
@@ -133,7 +132,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
         (str(tmp_path / "empty.zip"), "empty.zip is no model of Stable-Baselines3"),
         (str(tmp_path / "wrong.npy"), "policy must have shape"),
         (str(tmp_path / "negative.npy"), "policy"),
-        (str(tmp_path / "other.zip"), "policy must choose among discrete actions"),
+        (str(tmp_path / "other.zip"), "policy must be an array"),
         ("no_such:policy", "policy must name a module that can be imported, got 'no_such:policy'"),
         (f"{HERE}:always_frist", f"{HERE} has no 'always_frist'.*did you mean 'always_first'"),
         (3, "policy"),
@@ -244,7 +243,3 @@ def test_what_was_played_is_saved_without_a_policy(tmp_path: Path) -> None:
     assert not (folder / "policy.npy").exists()
     assert read_mapping(folder / "config.yaml")["env_module"] == HERE
     assert read_foreign(path).name == "table"
-
-
-def test_settings_of_tiny_runs_are_those_of_two_rollouts() -> None:
-    assert TINY["n_timesteps"] == 2 * TINY["n_envs"] * TINY["n_steps"]

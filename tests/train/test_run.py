@@ -241,6 +241,17 @@ def test_tensorboard_log_lies_in_the_folder(tmp_path: Path) -> None:
     assert len(list(run.folder.glob("events.out.tfevents.*"))) == 1
 
 
+@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+def test_the_log_has_about_a_hundred_lines_whatever_is_counted(tmp_path: Path, algo: str) -> None:
+    idle = {"learning_starts": 10**6} if algo == "dqn" else {"n_epochs": 1}
+    run = tiny(tmp_path, algo, n_timesteps=32 * 300, **idle)
+    execute(run)
+    log = pd.read_csv(run.folder / "progress.csv")
+    assert len(log) == 100
+    assert log["perf/round"].is_monotonic_increasing
+    assert log["perf/round"].notna().all()
+
+
 def test_what_the_algorithm_rejects_is_a_value_error(tmp_path: Path) -> None:
     execute(tiny(tmp_path, "ppo"))
     with pytest.raises(ValueError, match="ppo does not accept"):

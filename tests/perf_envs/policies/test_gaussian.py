@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from scipy.stats import chi2
 from stable_baselines3 import A2C, PPO, SAC, TD3
 
@@ -179,3 +180,24 @@ def test_a_share_of_the_actions_can_be_random():
     problem = make(**TWO).problem
     random = problem.policies.with_random_actions(problem.policies.posting(5.0), 1.0)
     assert problem.value(random) == pytest.approx(problem.value(problem.policies.uniform()), rel=1e-12)
+
+
+@pytest.mark.parametrize("use_sde", [False, True])
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (1.0, 3.0)])
+def test_the_mean_action_of_a_squashed_policy_is_that_of_its_actions(low, high, use_sde):
+    class Anything(gym.Env):
+        observation_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
+        action_space = spaces.Box(low, high, (2,), np.float32)
+
+    model = SAC("MlpPolicy", Anything(), seed=0, device="cpu", buffer_size=10, use_sde=use_sde)
+    observation = np.array([[0.3, -0.8, 0.5]], np.float32)
+    mean, std = gaussian_policy(model, observation, 2)
+    assert (std == 0.0).all()
+    drawn = []
+    for _ in range(20 if use_sde else 1):
+        batch = np.repeat(observation, 2000, axis=0)
+        if use_sde:  # one noise for each of the batch
+            model.actor.reset_noise(2000)
+        drawn.append(model.predict(batch, deterministic=False)[0])
+    actions = np.concatenate(drawn)
+    assert (np.abs(actions.mean(0) - mean[0]) < 5 * actions.std(0) / len(actions) ** 0.5).all()
