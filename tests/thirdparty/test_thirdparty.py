@@ -5,6 +5,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -105,8 +106,9 @@ def test_a_run_is_repeated_by_its_command(compared):
     assert {**first, "seconds": 0} == {**again, "seconds": 0}
 
 
-def test_a_policy_from_elsewhere_is_evaluated_and_put_beside_the_others(compared):
-    model = compared / "out" / "ppo" / "Crowd-v0" / "seed_0" / "model.zip"
+def test_a_policy_from_elsewhere_is_evaluated_and_put_beside_the_others(compared, tmp_path):
+    shutil.copytree(compared / "out", tmp_path / "out")  # which other tests read
+    model = tmp_path / "out" / "ppo" / "Crowd-v0" / "seed_0" / "model.zip"
     said = run(
         "-m",
         "train",
@@ -118,12 +120,12 @@ def test_a_policy_from_elsewhere_is_evaluated_and_put_beside_the_others(compared
         "out",
         "--name",
         "My agent",
-        cwd=compared,
+        cwd=tmp_path,
     )
     value = json.loads((model.parent / "result.json").read_text())["performative_value"]
     assert f"performative value J  {value:.4f}" in said
-    assert "My agent" in (compared / "out" / "summary.md").read_text()
-    assert results(compared / "out").loc[("Crowd-v0", "My_agent"), "performative_value"] == value
+    assert "My agent" in (tmp_path / "out" / "summary.md").read_text()
+    assert results(tmp_path / "out").loc[("Crowd-v0", "My_agent"), "performative_value"] == value
 
 
 def test_a_loop_of_ones_own_leaves_a_run_that_the_report_shows(tmp_path):
