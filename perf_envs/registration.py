@@ -44,8 +44,8 @@ class RegisteredWorld:
 
 #: Registered worlds by id.
 WORLDS: dict[str, RegisteredWorld] = {}
-#: The modules that worlds of others were imported from.
-_MODULES: dict[str, str] = {}
+#: The modules that worlds of others were imported from, by id of the world.
+MODULES: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -121,13 +121,14 @@ def import_world(name: str) -> str:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
             raise ValueError(f"env must name a module that can be imported, got {name!r}: {error}") from error
-        _MODULES[canonical_name(rest).partition(SEPARATOR)[0]] = module
+        if module.partition(".")[0] != __name__.partition(".")[0]:  # shipped worlds need no module to be found
+            MODULES[canonical_name(rest).partition(SEPARATOR)[0]] = module
     return rest
 
 
 def module_of(env_id: str) -> str | None:
     """Return the module that was imported for a world by :func:`import_world`, ``None`` if none was."""
-    return _MODULES.get(env_id)
+    return MODULES.get(env_id)
 
 
 def variant_id(env_id: str, variant: str) -> str:

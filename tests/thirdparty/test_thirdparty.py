@@ -15,7 +15,7 @@ import pytest
 
 HERE = Path(__file__).parent
 INSTALLED = os.environ.get("INSTALLED", str(HERE.parents[1]))
-SHORT = ["--seeds", "1", "-n", "512", "--n-evals", "2", "--jobs", "1"]
+SHORT = ["--seeds", "1", "-n", "512", "--n-evals", "2", "--jobs", "2"]
 
 
 def run(*arguments, cwd):
