@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -196,11 +197,7 @@ class _Record:
         }
         seconds = round(time.perf_counter() - self._start, 3)
         self._rows.append({"timesteps": self._n_steps, "round": self._rounds.round, **figures, "wall_time": seconds})
-        text = io.StringIO()
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows)
-        self._write("evaluations.csv", text.getvalue())
+        self._write("evaluations.csv", evaluations_text(self._rows))
 
     def _write(self, name: str, text: str) -> None:
         """Write a file in one piece: who reads it finds the old one or the new one."""
@@ -208,6 +205,15 @@ class _Record:
         partial = path.with_name(f".{name}.{os.getpid()}.part")
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
+
+
+def evaluations_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the evaluations of a run as CSV; each has a value by name of the column, see the first line."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _arguments(spec: Any, variant: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class RegisteredWorld:
 #: Registered worlds by id.
 WORLDS: dict[str, RegisteredWorld] = {}
 #: The modules that worlds of others were imported from, by id of the world.
-MODULES: dict[str, str] = {}
+_MODULES: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,16 @@ def register_world(
         max_episode_steps: step limit of its episodes; ``None`` if it ends them itself.
         variants: arguments by name of the variant, where they differ from the defaults.
         optimum: what is best in the world with default arguments, if that is known: a performative value, or a file
-            written by ``python -m agents.planning.optima`` (its policy is found for variants that behave alike too).
+            written by :func:`perf_envs.exact.optima.save_best_known` (recognised by how the world behaves, whatever
+            its arguments).
         kwargs: arguments the world is made with.
 
     Raises:
-        ValueError: a variant whose name is no part of an id, or arguments that are no mapping; nothing is registered.
+        ValueError: a variant whose name is no part of an id, arguments that are no mapping, or an optimum that is no
+            number and no file; nothing is registered.
     """
     known = {name: dict(_check_variant(id, name, given)) for name, given in (variants or {}).items()}
-    best = optimum if optimum is None or isinstance(optimum, str | Path) else check_number("optimum", optimum)
+    best = _check_optimum(optimum)
     shared: dict[str, Any] = {
         "entry_point": entry_point,
         "vector_entry_point": vector_entry_point or _native_form(entry_point),
@@ -106,7 +108,7 @@ def register_world(
     gym.register(id, **shared, kwargs=dict(kwargs or {}))
     for name, arguments in known.items():
         gym.register(variant_id(id, name), **shared, kwargs={**(kwargs or {}), **copy.deepcopy(arguments)})
-    WORLDS[id] = RegisteredWorld(id, known, Path(best) if isinstance(best, str) else best)
+    WORLDS[id] = RegisteredWorld(id, known, best)
 
 
 def import_world(name: str) -> str:
@@ -122,13 +124,13 @@ def import_world(name: str) -> str:
         except ModuleNotFoundError as error:
             raise ValueError(f"env must name a module that can be imported, got {name!r}: {error}") from error
         if module.partition(".")[0] != __name__.partition(".")[0]:  # shipped worlds need no module to be found
-            MODULES[canonical_name(rest).partition(SEPARATOR)[0]] = module
+            _MODULES[canonical_name(rest).partition(SEPARATOR)[0]] = module
     return rest
 
 
 def module_of(env_id: str) -> str | None:
     """Return the module that was imported for a world by :func:`import_world`, ``None`` if none was."""
-    return MODULES.get(env_id)
+    return _MODULES.get(env_id)
 
 
 def variant_id(env_id: str, variant: str) -> str:
@@ -181,6 +183,22 @@ def rough_responses(n_actions: int) -> dict[str, Arguments]:
     quantised = {"name": "quantised", "levels": n_actions, "surrogate": "straight-through"}
     wrappers = {"piecewise-linear": "piecewise-linear", "quantised": quantised, "noisy": "noisy"}
     return {name: {"response_wrapper": wrapper} for name, wrapper in wrappers.items()}
+
+
+def registered_optimum(env_id: str, arguments: Mapping[str, Any]) -> float | None:
+    """Return the best value registered with a world, which is that of its default arguments; else ``None``."""
+    world = WORLDS.get(env_id)
+    return world.optimum if world is not None and isinstance(world.optimum, float) and not arguments else None
+
+
+def _check_optimum(optimum: float | str | Path | None) -> float | Path | None:
+    if optimum is None:
+        return None
+    if isinstance(optimum, str | Path):
+        if not Path(optimum).is_file():
+            raise ValueError(f"optimum must be a number or a file, got {str(optimum)!r}")
+        return Path(optimum)
+    return check_number("optimum", optimum)
 
 
 def _check_variant(env_id: str, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

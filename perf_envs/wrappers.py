@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from perf_envs.dynamics import Dynamics, Shift
-from perf_envs.problem import PerformativeMDP
+from perf_envs.policies import TablePolicies
 from perf_envs.record_rounds import RecordRounds, RecordRoundsVector
 from perf_envs.validation import check_numbered_from_zero
 
@@ -44,8 +44,8 @@ class StateObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructorA
     """
 
     def __init__(self, env: gym.Env[Any, Any], observations: Observations, dtype: DTypes | None = None) -> None:
-        problem = env.get_wrapper_attr("problem") if env.has_wrapper_attr("problem") else None
-        self._table = _read(observations, dtype, _count_states(problem, env.observation_space))
+        policies = env.get_wrapper_attr("policies") if env.has_wrapper_attr("policies") else None
+        self._table = _read(observations, dtype, _count_states(policies, env.observation_space))
         check_numbered_from_zero("action space of env", env.action_space)
         RecordConstructorArgs.__init__(self, observations=_as_lists(self._table), dtype=_dtypes(self._table))
         gym.ObservationWrapper.__init__(self, env)
@@ -89,8 +89,8 @@ class VectorStateObservation(VectorWrapper[Any, Any, Any, Any, Any]):
 
     def __init__(self, env: VectorEnv[Any, Any, Any], observations: Observations, dtype: DTypes | None = None) -> None:
         super().__init__(env)
-        problem = getattr(env, "problem", None)
-        self._table = _read(observations, dtype, _count_states(problem, env.single_observation_space))
+        policies = getattr(env, "policies", None)
+        self._table = _read(observations, dtype, _count_states(policies, env.single_observation_space))
         check_numbered_from_zero("action space of env", env.single_action_space)
         self.single_observation_space = _space(self._table)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -133,12 +133,12 @@ class VectorStateObservation(VectorWrapper[Any, Any, Any, Any, Any]):
         return final
 
 
-def _count_states(problem: Any, space: spaces.Space[Any]) -> int:
-    if not isinstance(problem, PerformativeMDP):
-        raise ValueError(f"env must be a tabular performative world, got one whose problem is {problem!r}")
-    if space != spaces.Discrete(problem.n_states):
-        raise ValueError(f"env must show the index of its state, Discrete({problem.n_states}), got {space}")
-    return problem.n_states
+def _count_states(policies: Any, space: spaces.Space[Any]) -> int:
+    if not isinstance(policies, TablePolicies):
+        raise ValueError(f"env must be a tabular performative world, got one whose policies are {policies!r}")
+    if space != spaces.Discrete(policies.n_states):
+        raise ValueError(f"env must show the index of its state, Discrete({policies.n_states}), got {space}")
+    return policies.n_states
 
 
 def _read(observations: Observations, dtype: Any, n_states: int, name: str = "observations") -> Any:

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.common.queries import read_states
 from agents.common.reading import read_policy
 from perf_envs.policies import AskedPolicy
 from perf_envs.policies.models import count_observations
 from perf_envs.problem import Problem
-from perf_envs.registration import WORLDS
 from train.evaluation import N_EPISODES, Returns, rollout_returns
 from train.played import played_returns
 from train.settings import check_registered
+from train.yardstick import best_value
 
 Figures = dict[str, float | None]
 
@@ -71,9 +72,12 @@ class Evaluator(ABC):
     def __init__(self, world: World, gamma: float) -> None:
         self.world, self.gamma = world, gamma
 
-    @abstractmethod
     def read(self, model: BaseAlgorithm) -> Any:
-        """Return the policy of a model that is in training in the world."""
+        """Return the policy of a model that is in training in the world, as the world would be handed it."""
+        venv = model.get_env()
+        if venv is None:
+            raise ValueError(f"model must be in training in a performative world, got {model}, which has none")
+        return read_policy(model, venv)
 
     @abstractmethod
     def figures(self, policy: Any) -> Figures:
@@ -105,10 +109,6 @@ class ExactEvaluator(Evaluator):
         super().__init__(world, problem.gamma)
         self.problem = problem
 
-    def read(self, model: BaseAlgorithm) -> Any:
-        """Return the policy of a model, as the world would be handed it."""
-        return read_policy(model, _env_of(model))
-
     def figures(self, policy: Any) -> Figures:
         """Return what the problem says."""
         return {
@@ -118,8 +118,15 @@ class ExactEvaluator(Evaluator):
         }
 
     def returns(self, policy: Any, seed: int) -> Returns:
-        """Play in the native vector form of the world."""
-        return rollout_returns(self.world.id, self.world.env_kwargs, policy, seed)
+        """Play in the native vector form of the world, or in copies of it where it has none."""
+        world = self.world
+        if gym.spec(world.id).vector_entry_point is not None:
+            return rollout_returns(world.id, world.env_kwargs, policy, seed)
+
+        def act(venv: VecEnv, observations: Any, rng: np.random.Generator) -> NDArray[Any]:
+            return self.problem.policies.sample(policy, read_states(venv), rng)
+
+        return played_returns(world.id, world.env_kwargs, policy, seed, N_EPISODES, self.gamma, act)
 
     def uniform_value(self) -> float | None:
         """Return the value of the uniform policy."""
@@ -127,8 +134,7 @@ class ExactEvaluator(Evaluator):
 
     def best_known_value(self) -> float | None:
         """Return the value of the best policy that the problem knows, or the one registered for the world."""
-        best = self.problem.best_known()
-        return registered_optimum(self.world) if best is None else best.value
+        return best_value(self.problem, self.world.id, self.world.env_kwargs)
 
     def array(self, policy: Any) -> NDArray[np.float64] | None:
         """Return probabilities, or means and deviations."""
@@ -150,14 +156,14 @@ class PlayedEvaluator(Evaluator):
         super().__init__(world, gamma)
         self._n_along = n_along
 
-    def read(self, model: BaseAlgorithm) -> AskedPolicy:
-        """Return the policy of a model as it is now."""
-        policy: AskedPolicy = read_policy(model, _env_of(model))
-        return policy
-
     def figures(self, policy: AskedPolicy) -> Figures:
         """Return the mean discounted return of some episodes, on the same seed each time."""
-        return self._figures(self._play(policy, 0, self._n_along))
+        figures = self._play(policy, 0, self._n_along).figures()
+        return {
+            "performative_value": figures["discounted_return_mean"],
+            "performative_value_se": figures["discounted_return_se"],
+            "stability_gap": None,
+        }
 
     def returns(self, policy: AskedPolicy, seed: int) -> Returns:
         """Play many episodes."""
@@ -172,7 +178,7 @@ class PlayedEvaluator(Evaluator):
 
     def best_known_value(self) -> float | None:
         """Return what is registered for the world."""
-        return registered_optimum(self.world)
+        return best_value(None, self.world.id, self.world.env_kwargs)
 
     def array(self, policy: Any) -> NDArray[np.float64] | None:
         """Return nothing: what such a policy does at all observations is no array."""
@@ -180,15 +186,6 @@ class PlayedEvaluator(Evaluator):
 
     def _play(self, policy: AskedPolicy, seed: int, n_episodes: int) -> Returns:
         return played_returns(self.world.id, self.world.env_kwargs, policy, seed, n_episodes, self.gamma)
-
-    @staticmethod
-    def _figures(returns: Returns) -> Figures:
-        figures = returns.figures()
-        return {
-            "performative_value": figures["discounted_return_mean"],
-            "performative_value_se": figures["discounted_return_se"],
-            "stability_gap": None,
-        }
 
 
 class _Uniform(AskedPolicy):
@@ -219,13 +216,6 @@ def _is_bounded(space: gym.spaces.Space[Any]) -> bool:
     return isinstance(space, gym.spaces.Discrete) or (isinstance(space, gym.spaces.Box) and space.is_bounded())
 
 
-def _env_of(model: BaseAlgorithm) -> VecEnv:
-    venv = model.get_env()
-    if venv is None:
-        raise ValueError(f"model must be in training in a performative world, got {model}, which has none")
-    return venv
-
-
 def find_evaluator(world: World) -> Evaluator:
     """Return the evaluator of a world: an exact one where its problem knows what policies are worth.
 
@@ -241,10 +231,3 @@ def find_evaluator(world: World) -> Evaluator:
         return PlayedEvaluator(world, float(gamma))
     finally:
         env.close()
-
-
-def registered_optimum(world: World) -> float | None:
-    """Return the best value that was registered with a world; it is that of the world with default arguments."""
-    known = WORLDS.get(world.id)
-    given = {name: value for name, value in world.env_kwargs.items() if name != "deployment"}
-    return known.optimum if known is not None and isinstance(known.optimum, float) and not given else None

@@ -16,9 +16,14 @@ INPUTS = ("config.yaml", "command.txt", "meta.json")
 FILES = (RESULT, *INPUTS, "progress.csv", "evaluations.csv", "policy.npy", "model.zip", ERROR)
 
 
+def world_folder(env: str) -> str:
+    """Return the name of a world as that of a folder or file; the namespace of an id is no folder of its own."""
+    return env.replace("/", "__")
+
+
 def run_folder(out: Path, env: str, algo: str, seed: int) -> Path:
-    """Return where a run belongs; the namespace of an id is no folder of its own."""
-    return out / algo / env.replace("/", "__") / f"seed_{seed}"
+    """Return where a run belongs."""
+    return out / algo / world_folder(env) / f"seed_{seed}"
 
 
 def workplace(folder: Path) -> Path:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.save_util import load_from_zip_file
 
 from perf_envs.policies import AskedPolicy
+from perf_envs.record_rounds import evaluations_text
 from perf_envs.registration import module_of, split_variant
 from perf_envs.validation import did_you_mean
 from train import provenance
@@ -22,7 +23,7 @@ from train.files import write_bytes, write_json, write_text
 from train.folders import RESULT, run_folder
 from train.locks import claimed
 from train.naming import world_name
-from train.recording import EVALUATIONS, evaluations_text
+from train.recording import EVALUATIONS
 from train.registry import ALGORITHMS
 from train.yaml_files import dump_yaml
 

@@ -15,6 +15,7 @@ from train.fitting import applies
 from train.naming import world_name
 from train.registry import algorithm_names, find_algorithm
 from train.settings import RUN_KEYS
+from train.yardstick import best_value
 
 WHAT = ("all", "worlds", "algorithms")
 
@@ -85,6 +86,5 @@ def _known(problem: Any) -> str:
 
 
 def _optimum(env_id: str, problem: Any) -> str:
-    best = problem.best_known() if isinstance(problem, Problem) else None
-    value = best.value if best is not None else getattr(WORLDS.get(env_id), "optimum", None)
-    return f"{value:.6g}" if isinstance(value, float) else "unknown"
+    best = best_value(problem, env_id, {})
+    return "unknown" if best is None else f"{best:.6g}"

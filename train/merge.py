@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from train.files import write_text
-from train.folders import ERROR, RESULT, beside, settle
+from train.folders import ERROR, RESULT, beside, run_folder, settle
 from train.locks import at_work_in, awaited
 from train.plans import PLAN, Block, Key, Plan
 from train.report.data import group
@@ -17,7 +17,6 @@ from train.results import (
     NOT_REPEATED,
     read_failures,
     read_plan,
-    run_folder,
     survey,
     write_failures,
     write_results,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +12,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from agents import make_vec_env
 from perf_envs import Shift
-from perf_envs.policies import AskedPolicy
 from train.evaluation import Returns
 
 Floats = NDArray[np.float64]
@@ -26,8 +26,18 @@ _MAX_DEPLOYMENTS = 200
 _AT_REST = 1e-3
 
 
+#: Draws the actions of all agents of an environment, given what they see: ``act(venv, observations, rng)``.
+Act = Callable[[VecEnv, Any, np.random.Generator], NDArray[Any]]
+
+
 def played_returns(
-    env: str, env_kwargs: dict[str, Any], policy: AskedPolicy, seed: int, n_episodes: int, gamma: float
+    env: str,
+    env_kwargs: dict[str, Any],
+    policy: Any,
+    seed: int,
+    n_episodes: int,
+    gamma: float,
+    act: Act | None = None,
 ) -> Returns:
     """Deploy a policy and play it, as many episodes in each of a few sub-environments.
 
@@ -38,10 +48,11 @@ def played_returns(
     Args:
         env: id of the environment.
         env_kwargs: its arguments.
-        policy: what is deployed and played.
+        policy: what is deployed.
         seed: seed of the environments and of the actions.
         n_episodes: how many, rounded up to as many for each sub-environment.
         gamma: discount of the discounted returns.
+        act: plays it; by default the policy itself is asked at what the agents see.
 
     Raises:
         ValueError: the environment does not take its arguments, or the policy.
@@ -56,7 +67,9 @@ def played_returns(
         games = [_Game(gamma, -(-n_episodes // n_envs)) for _ in range(n_envs)]
         rng = np.random.default_rng((seed, 1))
         while any(game.is_on for game in games):
-            observations, rewards, dones, infos = venv.step(policy.sample(observations, rng))
+            observations, rewards, dones, infos = venv.step(
+                policy.sample(observations, rng) if act is None else act(venv, observations, rng)
+            )
             for game, reward, done, info in zip(games, rewards, dones, infos, strict=True):
                 game.step(float(reward), bool(done), bool(info.get("TimeLimit.truncated", False)))
     finally:
@@ -69,7 +82,7 @@ def played_returns(
     return Returns(plain, discounted, rest, gym.spec(env).max_episode_steps)
 
 
-def _deploy_in_full(venv: VecEnv, policy: AskedPolicy) -> None:
+def _deploy_in_full(venv: VecEnv, policy: Any) -> None:
     """Deploy a policy until no environment moves any more; one whose response is drawn never comes to rest."""
     first = before = _distance(venv.env_method("deploy", policy))
     for _ in range(_MAX_DEPLOYMENTS - 1 if first > 0.0 else 0):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +11,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from agents import DeployCallback
+from perf_envs.record_rounds import evaluations_text
 from train.evaluators import Evaluator
 from train.files import write_text
 
 EVALUATIONS = "evaluations.csv"
-COLUMNS = ("timesteps", "round", "performative_value", "performative_value_se", "stability_gap", "wall_time")
 
 
 class EvaluationCallback(BaseCallback):
@@ -93,12 +90,3 @@ class LogCallback(BaseCallback):
         self._rollouts += 1
         if self._rollouts % self._every == 0:
             self.model.dump_logs()
-
-
-def evaluations_text(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the evaluations of a run as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

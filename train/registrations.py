@@ -17,7 +17,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from perf_envs import WORLDS
-from perf_envs.registration import MODULES, RegisteredWorld
+from perf_envs.registration import RegisteredWorld
 from train.registry import ALGORITHMS, Algorithm
 
 
@@ -30,7 +30,6 @@ class Registrations:
         worlds: what is registered about those worlds beside.
         algorithms: registered algorithms by name.
         policies: the policies that each of them takes, by name.
-        modules: the modules that those worlds were imported from, which their runs write down.
         path: where modules are looked for.
     """
 
@@ -38,7 +37,6 @@ class Registrations:
     worlds: dict[str, RegisteredWorld] = field(default_factory=dict)
     algorithms: dict[str, Algorithm] = field(default_factory=dict)
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
-    modules: dict[str, str] = field(default_factory=dict)
     path: tuple[str, ...] = ()
 
     @classmethod
@@ -51,7 +49,6 @@ class Registrations:
             {world: WORLDS[world] for world in ids if world in WORLDS},
             algorithms,
             {name: dict(getattr(algorithm.build, "policy_aliases", {})) for name, algorithm in algorithms.items()},
-            {world: MODULES[world] for world in ids if world in MODULES},
             tuple(folder or os.getcwd() for folder in sys.path),
         )
 
@@ -60,7 +57,6 @@ class Registrations:
         sys.path.extend(folder for folder in self.path if folder not in sys.path)
         gym.registry.update(self.specs)
         WORLDS.update(self.worlds)
-        MODULES.update(self.modules)
         ALGORITHMS.update(self.algorithms)
         for name, policies in self.policies.items():
             ALGORITHMS[name].build.policy_aliases.update(policies)

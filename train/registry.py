@@ -89,25 +89,22 @@ class Algorithm:
         """Names of the policies it takes."""
         return list(getattr(self.build, "policy_aliases", {}))
 
-    @functools.cached_property
+    @property
     def hyperparameters(self) -> dict[str, Any]:
         """Type annotation of every constructor argument that may be set; ``Any`` where it has none."""
-        from agents.common.arguments import constructor_arguments
-
-        arguments = constructor_arguments(self.build)
-        return {name: argument.annotation for name, argument in arguments.items() if name not in _PROVIDED}
+        return {name: argument.annotation for name, argument in self._arguments.items()}
 
     @property
     def defaults(self) -> dict[str, Any]:
         """Default of every constructor argument that may be set and has one."""
+        empty = inspect.Parameter.empty
+        return {name: argument.default for name, argument in self._arguments.items() if argument.default is not empty}
+
+    @functools.cached_property
+    def _arguments(self) -> dict[str, Any]:
         from agents.common.arguments import constructor_arguments
 
-        arguments = constructor_arguments(self.build)
-        return {
-            name: argument.default
-            for name, argument in arguments.items()
-            if name not in _PROVIDED and argument.default is not inspect.Parameter.empty
-        }
+        return {name: one for name, one in constructor_arguments(self.build).items() if name not in _PROVIDED}
 
     @property
     def rollout_length(self) -> int | None:

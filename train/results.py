@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from train.files import read_text, write_all, write_text
-from train.folders import ERROR
+from train.folders import ERROR, run_folder
 from train.plans import PLAN, Key, Plan
 from train.saved_runs import SavedRun, read_result, read_run
 from train.verification import check_figures
@@ -64,11 +64,6 @@ def survey(out: Path, plan: Plan | None = None) -> Found:
     keys = sorted(found) if plan is None else [key for key in plan.runs() if key in found]
     keys += [key for key in sorted(found) if key not in keys and found[key].is_from_elsewhere]
     return Found([found[key] for key in keys], notes)
-
-
-def run_folder(out: Path, env: str, algo: str, seed: int) -> Path:
-    """Return where a run belongs."""
-    return out / algo / env / f"seed_{seed}"
 
 
 def _named(key: Key) -> str:

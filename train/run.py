@@ -61,6 +61,7 @@ class Run:
         out: folder that holds the folders of runs.
         n_evals: exact evaluations along the training.
         best_value: the best performative value known, where none is shipped for the world.
+        origin: where algorithm and world come from, if they are not shipped.
     """
 
     algo: str
@@ -70,6 +71,7 @@ class Run:
     out: Path = Path("results")
     n_evals: int = 20
     best_value: float | None = None
+    origin: Mapping[str, str] = field(default_factory=dict)
     tensorboard: bool = field(default=False, compare=False)
     progress: bool = field(default=False, compare=False)
 
@@ -98,22 +100,15 @@ class Run:
         return {
             **{"algo": self.algo, "env": self.env, "seed": self.seed, "n_evals": self.n_evals},
             **best,
-            **self._of_others(),
+            **self.origin,
             **self.settings,
         }
-
-    def _of_others(self) -> dict[str, str]:
-        """Return where algorithm and world come from, if they are not shipped."""
-        module, entry = module_of(self.world), find_algorithm(self.algo).entry
-        found = {} if module is None else {"env_module": module}
-        return found if self.algo in SHIPPED or not isinstance(entry, str) else {**found, "algo_entry": entry}
 
     @property
     def command(self) -> str:
         """The command that repeats this run, whatever the shipped settings are by then."""
-        others = self._of_others()
-        env = f"{others['env_module']}:{self.env}" if "env_module" in others else self.env
-        entry = others.get("algo_entry", "")
+        env = f"{self.origin['env_module']}:{self.env}" if "env_module" in self.origin else self.env
+        entry = self.origin.get("algo_entry", "")
         algo = entry if entry.endswith(f":{self.algo}") else self.algo  # or it would have another name there
         parts = ["python", "-m", "train", "run", "--algo", algo, "--env", env, "--seed", str(self.seed)]
         parts += ["-n", str(self.settings["n_timesteps"]), "--n-envs", str(self.settings["n_envs"])]
@@ -185,7 +180,15 @@ def plan_run(
     if options.get("best_value") is not None:
         check_number("best_value", options["best_value"])
     algo, env = find_algorithm(algo).name, world_name(env)
-    return Run(algo, env, seed, resolve_settings(algo, env, config, overrides), **options)
+    settings = resolve_settings(algo, env, config, overrides)
+    return Run(algo, env, seed, settings, origin=origin(algo, env), **options)
+
+
+def origin(algo: str, env: str) -> dict[str, str]:
+    """Return where an algorithm and a world come from, as a run writes it down, if they are not shipped."""
+    module, entry = module_of(split_variant(env)[0]), find_algorithm(algo).entry
+    found = {} if module is None else {"env_module": module}
+    return found if algo in SHIPPED or not isinstance(entry, str) else {**found, "algo_entry": entry}
 
 
 def execute(run: Run, overwrite: bool = True) -> dict[str, Any]:

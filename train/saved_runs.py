@@ -204,6 +204,11 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
+def _is_world(value: Any) -> bool:
+    """Whether this may be the id of a world, with a namespace or without."""
+    return isinstance(value, str) and all(value.split("/")) and value.count("/") <= 1
+
+
 def _is_machine(value: Any) -> bool:
     return isinstance(value, Mapping) and (not value or {"cores", "platform"} <= set(value))
 
@@ -220,7 +225,8 @@ _TEXT: Check = (lambda value: isinstance(value, str), "a text")
 _NAME: Check = (lambda value: isinstance(value, str) and bool(value) and "/" not in value, "a name")
 _TEXT_OR_NONE: Check = (lambda value: value is None or isinstance(value, str), "a text or null")
 _MAPPING: Check = (lambda value: isinstance(value, Mapping), "a mapping")
-_IDENTITY: dict[str, Check] = {"algo": _NAME, "env": _NAME, "seed": _COUNT}
+_WORLD: Check = (_is_world, "a name")
+_IDENTITY: dict[str, Check] = {"algo": _NAME, "env": _WORLD, "seed": _COUNT}
 _FIGURES: dict[str, Check] = {
     "performative_value": _NUMBER,
     "stability_gap": _NUMBER_OR_NONE,

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 
 from perf_envs.problem import Problem
-from perf_envs.registration import WORLDS, import_world, split_variant
+from perf_envs.registration import import_world, registered_optimum, split_variant
 
 
 def measured(result: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,10 +51,17 @@ def best_known_value(env: str, arguments: str, module: str | None = None) -> flo
         with_problem = gym.make(env_id, disable_env_checker=True, **kwargs)
     except (TypeError, ValueError, gym.error.Error):
         return None
-    if with_problem.has_wrapper_attr("problem"):
-        problem = with_problem.get_wrapper_attr("problem")
-        best = problem.best_known() if isinstance(problem, Problem) else None
-        if best is not None:
-            return best.value
-    known = WORLDS.get(env_id)
-    return known.optimum if known is not None and isinstance(known.optimum, float) and not kwargs else None
+    problem = with_problem.get_wrapper_attr("problem") if with_problem.has_wrapper_attr("problem") else None
+    return best_value(problem, env_id, kwargs)
+
+
+def best_value(problem: Any, env_id: str, arguments: Mapping[str, Any]) -> float | None:
+    """Return the value of the best policy that a problem knows, or else what was registered with its world.
+
+    Args:
+        problem: what is known about the world, ``None`` for nothing.
+        env_id: its id.
+        arguments: what it is made with.
+    """
+    best = problem.best_known() if isinstance(problem, Problem) else None
+    return registered_optimum(env_id, arguments) if best is None else best.value

@@ -112,9 +112,6 @@ class _Normalizing:
     def __call__(self, observations: Any) -> Any:
         return self._wrapper.normalize_obs(observations)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_wrapper": self._wrapper}
-
 
 def _in_turn(steps: list[Callable[[Any], Any]], observations: Any) -> Any:
     for step in steps:

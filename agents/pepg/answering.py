@@ -13,7 +13,7 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.common.deploying import deploy, is_performative, log_deployment
+from agents.common.deploying import acts_independently, deploy, is_performative, log_deployment
 from agents.common.guards import Guarded
 from agents.common.notices import FitCheck, notice_evaluation
 from agents.common.path import CheckedPath, PathCheck, check_shown
@@ -144,7 +144,7 @@ class AnsweringWorld(Guarded, OwnOrWorldsDiscount):
         if self._vec_normalize_env is not None:  # its statistics have moved
             answer.observations = ask(env, self.policy)
         log_deployment(self, answer.deploy(self.policy, env))
-        self._fit.is_due = not self.use_sde  # whose noise lasts for many steps
+        self._fit.is_due = acts_independently(self)
 
     def _acting(self) -> AbstractContextManager[None]:
         """Return the context in which experience is collected."""

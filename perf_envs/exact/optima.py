@@ -15,6 +15,7 @@ from torch import Tensor
 
 from perf_envs.exact.values import performative_value
 from perf_envs.problem import PerformativeMDP, Problem
+from perf_envs.registration import WORLDS
 
 DATA = Path(__file__).parent.parent / "data" / "optima"
 #: Two worlds are taken for the same if their performative values agree this well on every probe policy.
@@ -58,16 +59,15 @@ def best_known(problem: Problem[Any]) -> BestKnown:
 
 
 def find_shipped(problem: PerformativeMDP) -> BestKnown | None:
-    """Return the best policy shipped for a tabular world, ``None`` if there is none.
+    """Return the best policy shipped for a tabular world, or registered as a file with one; ``None`` if there is none.
 
     A world is recognised by its behaviour: its performative values on fixed probe policies.
     """
     if problem not in _known:
         signature = world_signature(problem)
-        for shipped_signature, best in _shipped():
-            if np.shape(shipped_signature) == np.shape(signature) and np.allclose(
-                shipped_signature, signature, rtol=0.0, atol=_SAME_WORLD
-            ):
+        for path in (*sorted(DATA.glob("*.npz")), *_registered()):
+            of_file, best = _read(path)
+            if np.shape(of_file) == np.shape(signature) and np.allclose(of_file, signature, rtol=0.0, atol=_SAME_WORLD):
                 _known[problem] = best
                 break
         else:
@@ -91,16 +91,18 @@ def save_best_known(name: str, problem: PerformativeMDP, policy: Tensor, command
     with torch.no_grad():
         value = float(performative_value(problem, policy))
     np.savez(path, policy=policy.numpy(), value=value, signature=world_signature(problem), command=command)
-    _shipped.cache_clear()
+    _read.cache_clear()
     _known.clear()
     return path
 
 
+def _registered() -> list[Path]:
+    return [world.optimum for world in WORLDS.values() if isinstance(world.optimum, Path)]
+
+
 @cache
-def _shipped() -> list[tuple[NDArray[np.float64], BestKnown]]:
-    entries = []
-    for path in sorted(DATA.glob("*.npz")):
-        with np.load(path) as data:
-            best = BestKnown(torch.from_numpy(data["policy"]), float(data["value"]), str(data["command"]))
-            entries.append((data["signature"], best))
-    return entries
+def _read(path: Path) -> tuple[NDArray[np.float64], BestKnown]:
+    """Return what a world is recognised by, and its best known policy."""
+    with np.load(path) as data:
+        best = BestKnown(torch.from_numpy(data["policy"]), float(data["value"]), str(data["command"]))
+        return data["signature"], best

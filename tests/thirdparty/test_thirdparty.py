@@ -92,6 +92,23 @@ def test_a_suite_names_modules_and_a_folder_of_settings_and_is_plotted_by_a_proc
     assert "Crowd-v0@bold" in report.read_text()
 
 
+def test_worlds_in_a_namespace_and_worlds_without_native_vector_form_are_compared_as_all_others(tmp_path):
+    worlds = ["own_names:mine/Crowd-v1@bold", "own_names:Features-v0"]
+    run("-m", "train", "bench", "--algos", "ppo", "pepg", "--envs", *worlds, *SHORT, "--out", "out", cwd=tmp_path)
+    table = results(tmp_path / "out")
+    assert set(table.index.get_level_values("env")) == {"mine/Crowd-v1@bold", "Features-v0"}
+    assert (table["evaluation"] == "exact").all()
+    # What is played agrees with what is exact.
+    missing = (table["discounted_return_mean"] - table["performative_value"]).abs()
+    assert (missing <= 5.0 * table["discounted_return_se"] + table["discounted_return_rest"].fillna(0.0)).all()
+    assert table["uses_response_map"].groupby("algo").all().to_dict() == {"pepg": True, "ppo": False}
+    assert "mine/Crowd-v1@bold" in (tmp_path / "out" / "report.html").read_text()
+    again = run(
+        "-m", "train", "bench", "--algos", "ppo", "pepg", "--envs", *worlds, *SHORT, "--out", "out", cwd=tmp_path
+    )
+    assert "0 runs made, 4 were finished already" in again
+
+
 def test_a_run_is_repeated_by_its_command(compared):
     folder = compared / "out" / "Honest" / "Crowd-v0" / "seed_0"
     command = (folder / "command.txt").read_text().split()

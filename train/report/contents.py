@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from train.folders import world_folder
 from train.report.ablations import ablation_findings, ablation_table, comparisons
 from train.report.budget import facts, left_out, unequal
 from train.report.data import Bench, WorldResults
@@ -100,7 +101,7 @@ def _world(bench: Bench, world: WorldResults, look: Looks) -> Section:
         ("gaps", "Gaps", _GAPS, gaps(world, look)),
     ]
     plots = [
-        drawn(f"{world.env}_{name}.svg", title, caption, figure)
+        drawn(f"{world_folder(world.env)}_{name}.svg", title, caption, figure)
         for name, title, caption, figure in candidates
         if figure is not None
     ]
@@ -118,7 +119,7 @@ def _world(bench: Bench, world: WorldResults, look: Looks) -> Section:
 def _policies(world: WorldResults) -> Plot:
     figure, caption = deployed_policies(world)
     text = f"Each algorithm's median seed. {caption}"
-    return drawn(f"{world.env}_policies.png", "Deployed policies", text, figure)
+    return drawn(f"{world_folder(world.env)}_policies.png", "Deployed policies", text, figure)
 
 
 def _ablations(bench: Bench) -> list[Section]:

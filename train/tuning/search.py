@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.files import remove_leftovers, write_text
+from train.folders import world_folder
 from train.locks import at_work_in
-from train.run import Run, execute
+from train.run import Run, execute, origin
 from train.settings import Settings
 from train.tuning.spaces import Choices, Range, Space
 from train.tuning.trials import TRIALS, Trial, read_search, write_trials
@@ -62,7 +63,7 @@ class Search:
     @property
     def folder(self) -> Path:
         """Where the search keeps its files."""
-        return self.out / self.algo / self.env
+        return self.out / self.algo / world_folder(self.env)
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -76,7 +77,8 @@ class Search:
     def run(self, seed: int, params: Mapping[str, Any]) -> Run:
         """Return the run of a trial with one of the seeds; its folder is temporary."""
         settings = {**self.settings, **params}
-        return Run(self.algo, self.env, seed, settings, out=self.folder / "runs", n_evals=2)
+        whence = origin(self.algo, self.env)
+        return Run(self.algo, self.env, seed, settings, out=self.folder / "runs", n_evals=2, origin=whence)
 
     def check_continuable(self) -> None:
         """Raise ``ValueError`` if the folder holds another search, or more trials than were asked for."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from train.files import read_text, write_text
+from train.folders import world_folder
 
 TRIALS = "trials.csv"
 #: Columns of the repository's file; times and errors are those of one machine.
@@ -103,7 +104,7 @@ def read_search(folder: Path) -> list[Trial]:
     path = folder / TRIALS
     trials = read_trials(path)
     for number, trial in enumerate(trials):
-        if (trial.algo, trial.env, trial.trial) != (folder.parent.name, folder.name, number):
+        if (trial.algo, world_folder(trial.env), trial.trial) != (folder.parent.name, folder.name, number):
             raise ValueError(
                 f"{path} must hold the trials of {folder.parent.name} in {folder.name} from 0, got {trial.trial} of "
                 f"{trial.algo} in {trial.env} at place {number}: move what was copied out of the folder"
